@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from launchers.footprints.parts import RAM
 from router.api.admin.models import ModelTold
-from router.cluster.peer import Peer
+from router.cluster.peer import NOT_ASKED, Peer
 from router.cluster.picture import Standing
 from router.config import BackendConfig
 from router.core.catalog import Backend
@@ -94,6 +94,43 @@ def told_of(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
         "failure": {"reason": out or served.reason} if not asleep and (out or served.state == "failed") else None,
         "peer": peer.name,
     }
+
+
+def silent_told(peer: Peer, own: str, same: str) -> dict[str, object]:
+    """Describe a peer without a model here. `own` is this router's id; `same` another peer with this one's, if any."""
+    health, reason = _silence(peer, own, same)
+    return {
+        "name": peer.name,
+        "health": health,
+        "reason": reason,
+        "models": [],
+        "in_flight": 0,
+        "answered": 0,
+        "weight": peer.config.weight,
+        "max_in_flight": peer.config.max_in_flight,
+        "bytes_in_flight": 0,
+        "expected_ttft": 0.0,
+        "url": str(peer.config.elsewhere).partition("?")[0],
+        "peer": peer.name,
+    }
+
+
+def _silence(peer: Peer, own: str, same: str) -> tuple[str, str]:
+    if peer.away == NOT_ASKED:
+        told = "unknown", NOT_ASKED
+    elif peer.away and peer.nobody and peer.config.wake is not None:
+        told = "asleep", "is asleep, and has never told its models: nobody is woken but for those that `models` names"
+    elif peer.away or peer.trouble:
+        told = "down", f"its router can't be reached: {peer.away}" if peer.away else peer.trouble
+    elif not peer.instance:
+        told = "unknown", "has told nothing of its models yet"
+    elif peer.instance == own:
+        told = "down", "is this router itself"
+    elif same:
+        told = "down", f"is the same router as '{same}'"
+    else:
+        told = "up", f"serves no{'ne of the models that router.yaml names' if peer.config.models else ' model'}"
+    return told
 
 
 def status_of(told: Mapping[str, Any]) -> dict[str, object]:

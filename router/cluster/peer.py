@@ -97,8 +97,8 @@ class Hears:
 class Peer:
     """Asks one peer. Its `name` is that of its entry in router.yaml, `config`.
 
-    `session` sends the requests. `away` is why it can't be reached; empty: it can. `instance` is the id of its process;
-    empty: not known. `models` are by its own names.
+    `session` sends the requests. `away` is why it can't be reached; empty: it can. `trouble` is why it tells nothing of
+    its models. `instance` is the id of its process; empty: not known. `models` are by its own names.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Peer:
         # When a process of it, of which nothing was known before, has told all that it serves.
         self._settles_at = inf
         self._follows = self.admin_key is not None
-        self._complaint = ""
+        self._complaint = self.trouble = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -277,7 +277,9 @@ class Peer:
             if answer.status != 200:
                 # With another key, or once it was started anew, it may.
                 self._follows = answer.status >= 500
-                self._complain(f"its events {_OTHERS} (it answers {answer.status}: see admin_key)")
+                self._complain(
+                    f"its events {_OTHERS} (it answers {answer.status}{self._hint(answer.status, 'admin_key')})"
+                )
                 return
             async for piece in answer.content.iter_any():
                 for told in events.feed(piece):
@@ -289,7 +291,8 @@ class Peer:
         async with self._get(_LIST, self._with(self.api_key), within) as answer:
             page = await read(answer, MOST_BYTES)
             if answer.status != 200:
-                self._complain(f"its list of models can't be read: it answers {answer.status} (see api_key)")
+                hint = self._hint(answer.status, "api_key")
+                self._complain(f"its list of models can't be read: it answers {answer.status}{hint}")
                 self._hears.news(self)
                 return
         told = listed(page.data)
@@ -301,6 +304,7 @@ class Peer:
         now, is_new = asyncio.get_running_loop().time(), told.instance != self.instance
         if is_new:
             self._settles_at = now + SETTLES
+        self.trouble = ""
         self.instance, self.models = told.instance, after(self.models, told, is_new=now < self._settles_at < inf)
         self._hears.news(self)
 
@@ -314,9 +318,22 @@ class Peer:
 
     def _complain(self, why: str) -> None:
         """Say once what is wrong."""
+        self.trouble = why
         if why != self._complaint:
             self._complaint = why
             log.warning(f"{self.name}: {why}")
+
+    def _hint(self, status: int, key: str) -> str:
+        """Say what a refusal is about; nothing where the status says all."""
+        if status in {401, 403}:
+            return f": see {key}"
+        if status == 404:
+            return ": no router is at this path; write the router's address alone, unless a proxy has it below a path"
+        if 300 <= status < 400:
+            return ": it sends elsewhere, which isn't followed; write the router's own address"
+        if status == 400 and not self.address.tls:
+            return ": if it has a certificate, write https://"
+        return ""
 
     def _get(
         self, path: str, headers: dict[str, str], within: aiohttp.ClientTimeout

@@ -17,7 +17,7 @@ from typing import Final
 import aiohttp
 import structlog
 
-from router.cluster.household import Guest, Home, Household, entry_of, status_of, told_of, word_of
+from router.cluster.household import Guest, Home, Household, entry_of, silent_told, status_of, told_of, word_of
 from router.cluster.peer import Hears, Peer
 from router.cluster.picture import abilities_of, apis_of, recalled, standing, taken, to_recall
 from router.config import BackendConfig
@@ -91,6 +91,16 @@ class Peers(Hears):
             }
             for name, each in self._households.items()
         ]
+
+    def silent(self) -> list[dict[str, object]]:
+        """Describe those that have no model here, with the keys of `Member.told`: why that is, and no figures."""
+        own = self._plane.directory.instance
+        found = []
+        for each in self._households.values():
+            if not each.guests:
+                same = [other.peer for other in self._others(each) if other.peer.instance == each.peer.instance]
+                found.append(silent_told(each.peer, own, same[0].name if same else ""))
+        return found
 
     def states(self) -> dict[str, dict[str, object]]:
         """Give what /admin/status has of each of their models, by the names of backends."""

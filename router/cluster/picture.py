@@ -36,8 +36,8 @@ MOST_NAME: Final = 512
 
 ROUTER: Final = "another router"
 AWAITED: Final = "awaited"
+DRAINED: Final = "drained"
 
-_OUT: Final = frozenset({"failed", "drained"})
 _RUNS: Final = frozenset({"loading"})
 _STATES: Final = {
     "ready": "loaded",
@@ -133,8 +133,11 @@ def standing(served: Served) -> Standing:
     """Tell how a model stands at its peer."""
     if served.state == AWAITED:
         return Standing("its router was started, and hasn't told of it yet", coming=True)
-    if served.state in _OUT:
-        return Standing(served.reason or f"is {served.state} there")
+    if served.state == DRAINED:
+        # Who has drained it is nothing for clients.
+        return Standing("is drained there", coming=True)
+    if served.state == "failed":
+        return Standing(served.reason or "has failed there")
     if served.state == "loaded":
         return Standing()
     seconds = UNKNOWN_LOAD if served.seconds is None else max(SHORT, served.seconds)

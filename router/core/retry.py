@@ -21,7 +21,7 @@ After the first byte there is no other attempt: the client is told that its answ
 """
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -281,12 +281,12 @@ def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatche
     return candidate if candidate is not None and candidate.backend.health.usable else None
 
 
-def waited_in_vain(error: RouterError, tiers: Sequence[Tier], held: Mapping[Backend, str]) -> RouterError:
-    """Add reasons to an error of the queue: who has drained (`held`) all that are there; or why none is there."""
+def waited_in_vain(error: RouterError, tiers: Sequence[Tier], held: Container[Backend]) -> RouterError:
+    """Add reasons to an error of the queue: that all that are there are drained (`held`); or why none is there."""
     there = [c.backend for tier in tiers for c in tier if not c.backend.health.absent or c.backend in held]
     if there and all(each in held for each in there):
-        names = {each.name: held[each] for each in there}
-        drained = " and ".join(f"'{name}' is drained by {by}" for name, by in names.items())
+        # Who has drained them is nothing for clients.
+        drained = " and ".join(dict.fromkeys(f"'{each.name}' is drained" for each in there))
         # When to come again is nothing that the queue could tell.
         waited = error.message.partition(" Try again")[0]
         return type(error)(f"{waited} {drained}: undrain it first.", retry_after=error.retry_after)

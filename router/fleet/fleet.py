@@ -158,7 +158,11 @@ class Fleet:
         members = [
             each.told(now) | self._out_of_memory(each) | there.get(each.name, {}) for each in self.members.values()
         ]
-        return members + ending
+        return members + self.silent() + ending
+
+    def silent(self) -> list[dict[str, object]]:
+        """Describe the peers without any model here; one on Ray has a stand-in of its name."""
+        return [each for each in self.peers.silent() if each["name"] not in self.members]
 
     def _out_of_memory(self, member: Member) -> dict[str, object]:
         """Tell in memory's word why an engine isn't there that is loaded on demand: it is no failure of a backend."""

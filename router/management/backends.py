@@ -79,20 +79,38 @@ class Backends:
 
     async def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
         """Drain a backend, or let it have requests again: here, and what is a peer's there, too, for everybody."""
+        if self._elsewhere.is_peer(name) and name not in self._fleet.members:
+            return await self._hold_all(name, admin, on=on)
         if self._elsewhere.peer(name) is None:
             await self._hold_here(member_of(self._fleet, name).name, admin, on=on)
             return await self._told(name)
-        if is_here := name in self._fleet.members:
-            await self._hold_here(name, admin, on=on)
-        if is_here and not self._elsewhere.is_managed(name):
-            return await self._told(name)
+        if name not in self._fleet.members:
+            return await self._hold_there(name, on=on)
+        await self._hold_here(name, admin, on=on)
+        if self._elsewhere.is_managed(name):
+            await self._hold_there(name, on=on, note=on)
+        return await self._told(name)
+
+    async def _hold_there(self, name: str, *, on: bool, note: bool = False) -> BackendsTold:
         try:
-            there = await self._elsewhere.backends(DRAIN if on else UNDRAIN, name, single=False)
+            return await self._elsewhere.backends(DRAIN if on else UNDRAIN, name, single=False)
         except RouterError as error:
-            if is_here and on:
+            if note:
                 error.message += " This router sends it nothing more."
             raise
-        return await self._told(name) if is_here else there
+
+    async def _hold_all(self, peer: str, admin: Admin, *, on: bool) -> BackendsTold:
+        """Do so with each model of a peer that is known here. Raises ConflictError where none is."""
+        models = [each for each in self._fleet.members if self._elsewhere.peer(each) == peer]
+        if not models:
+            reasons = [f": {each['reason']}" for each in self._fleet.silent() if each["name"] == peer]
+            raise ConflictError(f"No model of '{peer}' is known here{''.join(reasons)}.")
+        for each in models:
+            await self._hold_here(each, admin, on=on)
+        if self._elsewhere.is_managed(models[0]):
+            for each in models:
+                await self._hold_there(each, on=on, note=on)
+        return await self._told(*models)
 
     async def _hold_here(self, name: str, admin: Admin, *, on: bool) -> None:
         if on != any(each.backend == name for each in self._router.overrides.drained):

@@ -6,10 +6,10 @@ What the peer answers is told by the names here, and what it refuses in its own 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, Reply
@@ -17,11 +17,13 @@ from router.api.admin.logs import FOLLOW, LINES, LinesTold, LineTold
 from router.api.admin.models import LOAD, MODELS, ModelsTold, ModelTold
 from router.cluster.peer import Peer
 from router.cluster.peers import Peers
-from router.cluster.remote import ANSWER_WITHIN, NoAdminKeyError, Remote
+from router.cluster.remote import ANSWER_WITHIN, NoAdminKeyError, PeerTimeoutError, Remote
 from router.core.errors import ConflictError, RouterError, UnavailableError
 from router.core.hops import passed
 from router.core.memory.states import State
 from router.proxy.resolve import Names
+
+T = TypeVar("T")
 
 HOPS: Final[ContextVar[bytes]] = ContextVar("hops", default=b"")
 """The routers that the request which is answered has passed: see `core.hops`."""
@@ -60,6 +62,10 @@ class Elsewhere:
     def peer(self, name: str) -> str | None:
         """Give the peer that a name begins with; None: it is of this machine, or nobody's."""
         return _longest(self._peers.by_name, name)
+
+    def is_peer(self, name: str) -> bool:
+        """Whether a name is a peer's own, and stands for all of its models."""
+        return name in self._peers.by_name
 
     def is_managed(self, name: str) -> bool:
         """Whether a name is a peer's that there is an admin key for."""
@@ -106,7 +112,8 @@ class Elsewhere:
         if endpoint is LOAD and peer.away and self._peers.wakes(name):
             await _awake(peer, waits=waits)
         try:
-            return await remote.call(endpoint, within=within, name=own, **fields)
+            asking = remote.call(endpoint, within=within, name=own, **fields)
+            return await (_heard(peer, asking) if waits else asking)
         finally:
             self._looks.forget(peer.name)
 
@@ -149,6 +156,9 @@ class Elsewhere:
     def _one(self, name: str) -> tuple[Remote, Sequence[str]]:
         """Give it with one backend. Raises ConflictError where the name means several."""
         remote, there = self._there(name)
+        own = name.removeprefix(f"{remote.name}/")
+        if own in there:
+            return remote, (own,)
         if len(there) > 1:
             names = ", ".join(f"{remote.name}/{each}" for each in there[:MOST_NAMED])
             raise ConflictError(f"'{name}' is run by several backends there: name one of {names}.")
@@ -194,6 +204,22 @@ class Looks:
     def forget(self, name: str) -> None:
         """Ask a peer anew, as something was changed there."""
         self._told.pop(name, None)
+
+
+async def _heard(peer: Peer, asking: Coroutine[Any, Any, T]) -> T:
+    """Wait for an answer as long as its peer lives. Raises PeerTimeoutError once it has been away for a while."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(asking)
+    lived = loop.time()
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=LOOK_EVERY)
+            if not peer.away:
+                lived = loop.time()
+            elif loop.time() > lived + ANSWER_WITHIN and not task.done():
+                raise PeerTimeoutError(f"'{peer.name}' at {peer.address} doesn't answer any more: {peer.away}.")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def _awake(peer: Peer, *, waits: bool) -> None:

@@ -88,8 +88,12 @@ class Figures:
         backends = list(plane.backends.values())
         capped = [(each.name, each.cap.requests) for each in backends if each.cap.requests < inf]
         yield families.CAPACITY, [((name,), most) for name, most in capped]
-        yield families.UP, [((each.name,), int(stage_of(each, plane.loading).can_serve)) for each in backends]
-        yield families.HEALTH, [((each.name, each.health.word), 1) for each in backends]
+        silent = [(str(each["name"]), str(each["health"])) for each in self.fleet.silent()]
+        can_serve = {each.name: int(stage_of(each, plane.loading).can_serve) for each in backends}
+        can_serve |= {name: 0 for name, _ in silent}
+        yield families.UP, [((name,), up) for name, up in can_serve.items()]
+        healths = [*((each.name, each.health.word) for each in backends), *silent]
+        yield families.HEALTH, [((name, word), 1) for name, word in healths]
         yield families.STALLS, [((each.name,), self.fleet.stalls[each.name]) for each in backends]
 
     def _engines(self) -> Iterator[Found]:

@@ -150,7 +150,7 @@ async def test_a_drained_model_is_not_loaded_and_clients_are_told(start, session
     await hold(session, app, "drain", "a")
     status, body = await asking[0]
     assert (status, json.loads(body)["error"]["message"]) == (
-        503, "No backend of 'a' had room within 0.5 s. 'a' is drained by this machine: undrain it first."
+        503, "No backend of 'a' had room within 0.5 s. 'a' is drained: undrain it first."
     )  # fmt: skip
     assert (await asking[1])[0] == 200
     assert states(app) == {"a": "unloaded", "b": "loaded"}

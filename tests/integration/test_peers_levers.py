@@ -12,7 +12,7 @@ from router.app import App
 from router.cli.main import main
 from router.config import Config
 from tests.fakes.launched import ENGINES, FACTS
-from tests.running import eventually
+from tests.running import dead_url, eventually
 
 SOON = RestartPolicy(first_delay=0.05, longest_delay=0.05, give_up_after=1)
 OPS = {"admin_keys": [{"key": "ops", "name": "upstairs", "scopes": ["read", "manage"]}]}
@@ -139,6 +139,33 @@ async def test_a_model_is_drained_here_and_there(front, mac, ask):
     assert front.plane.ledger.held
     assert (await ask(front, "backends/mac/qwen-model/undrain"))[1]["backends"][0].get("drained", False) is False
     assert (mac.overrides.drained, front.overrides.drained) == ((), ())
+
+
+async def test_all_models_of_a_peer_are_drained_by_its_name(front, mac, ask):
+    """One that has told of none is said to be away, and shown with the reason."""
+    status, told = await ask(front, "backends/mac/drain")
+    assert (status, {each["name"] for each in told["backends"]}) == (200, {"mac/qwen-model", "mac/llama-model"})
+    assert {each.backend for each in front.overrides.drained} == {"mac/qwen-model", "mac/llama-model"}
+    assert {each.backend for each in mac.overrides.drained} == {"qwen", "llama"}
+    assert (await ask(front, "backends/mac/undrain"))[0] == 200
+    assert (mac.overrides.drained, front.overrides.drained) == ((), ())
+
+
+async def test_a_peer_that_has_told_nothing_is_shown(start, session, ask):
+    """In what is told of backends, with the reason, and in metrics."""
+    app = await start({"router": dead_url(), "name": "nas"})
+    await eventually(lambda: app.fleet.silent()[0]["health"] == "down")
+    (nas,) = (await ask(app, "status", "get"))[1]["backends"]
+    assert (nas["name"], nas["peer"], nas["health"], nas["reason"].startswith("its router can't be reached: ")) == (
+        "nas", "nas", "down", True,
+    )  # fmt: skip
+    status, told = await ask(app, "backends/nas/drain")
+    assert (status, told["error"]["message"]) == (409, f"No model of 'nas' is known here: {nas['reason']}.")
+    async with session.get(f"{app.url}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    assert [each for each in lines if "nas" in each] == [
+        'router_backend_up{backend="nas"} 0.0', 'router_backend_health{backend="nas",health="down"} 1.0',
+    ]  # fmt: skip
 
 
 async def test_a_drain_lasts_while_its_model_is_away(front, mac, ask):

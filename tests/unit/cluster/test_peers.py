@@ -390,3 +390,73 @@ async def test_what_is_heard_of_a_peer_that_left(scene):
     scene.peers.gone(peer)
     scene.peers.waits(peer)
     assert scene.fleet.members == {}
+
+
+async def test_a_peer_without_models_is_told_of(scene):
+    """Each with its reason: it is away or asleep, refuses, has yet to tell, has nothing, or is another peer."""
+
+    def silent() -> dict[object, tuple[object, object]]:
+        return {each["name"]: (each["health"], each["reason"]) for each in scene.peers.silent()}
+
+    peer = scene.add()
+    assert silent() == {"there": ("unknown", "not asked yet")}
+    scene.lose(peer)
+    assert silent() == {"there": ("down", "its router can't be reached: no answer in 2 s")}
+    peer.away = ""
+    assert silent() == {"there": ("unknown", "has told nothing of its models yet")}
+    peer._complain("it answers 401: see api_key")
+    assert silent() == {"there": ("down", "it answers 401: see api_key")}
+    scene.tell(peer)
+    assert silent() == {"there": ("up", "serves no model")}
+    scene.tell(peer, instance=scene.plane.directory.instance)
+    assert silent() == {"there": ("down", "is this router itself")}
+    scene.tell(peer, Served("m"))
+    assert silent() == {}
+    scene.tell(scene.add("twin"), Served("m"))
+    assert silent() == {"twin": ("down", "is the same router as 'there'")}
+    scene.peers.remove("twin")
+    few = scene.add("few", models=["x"])
+    assert silent() == {}
+    scene.tell(few, Served("m"), instance=B)
+    settle(few)
+    assert silent() == {"few": ("up", "serves none of the models that router.yaml names")}
+    scene.peers.remove("few")
+    asleep = scene.add("pc", wake=MAC)
+    asleep.nobody = True
+    scene.lose(asleep)
+    assert silent()["pc"][0] == "asleep"
+
+
+async def test_a_model_that_router_yaml_names_is_woken_at_the_first_start(scene):
+    """Though its machine has never told of it."""
+    scene.peers.sleepers = Waker(scene.plane)
+    peer = scene.add(wake=MAC, models=["m"])
+    peer.nobody = True
+    scene.lose(peer)
+    assert scene.at("there/m").health.word == "asleep"
+
+
+async def test_requests_for_a_model_that_is_drained_there_wait(scene):
+    """As they do there; clients aren't told who has drained it."""
+    peer = scene.add()
+    scene.tell(peer, Served("m", "drained", reason="it is drained by ops"))
+    health = scene.at("there/m").health
+    assert (health.usable, health.coming, health.reason, health.word) == (False, True, "is drained there", "down")
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "hint"),
+    [
+        ("http://there", 401, ": see api_key"),
+        ("http://there", 403, ": see api_key"),
+        ("http://there", 404, ": no router is at this path"),
+        ("http://there", 302, ": it sends elsewhere, which isn't followed"),
+        ("http://there", 400, ": if it has a certificate, write https://"),
+        ("https://there", 400, ""),
+        ("http://there", 500, ""),
+    ],
+)
+async def test_what_a_refusal_is_about(scene, url, status, hint):
+    """A key only where it is one."""
+    peer = scene.add(router=url)
+    assert peer._hint(status, "api_key").partition(";")[0] == hint

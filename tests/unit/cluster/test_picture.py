@@ -90,7 +90,7 @@ def test_what_comes_back_is_not_taken(through, found):
         (Served("m", "unloaded"), Standing(seconds=UNKNOWN_LOAD)),
         (Served("m", "draining", 8.0), Standing(seconds=8.0)),
         (Served("m", "failed", reason="no memory", retry_in=30.0), Standing("no memory")),
-        (Served("m", "drained"), Standing("is drained there")),
+        (Served("m", "drained", reason="it is drained by ops"), Standing("is drained there", coming=True)),
     ],
 )
 def test_how_a_model_stands(served, stands):

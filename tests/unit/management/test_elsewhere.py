@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from router.api.admin.backends import DRAIN, RESTART
+from router.api.admin.backends import DRAIN, RESTART, SCALE
 from router.api.admin.models import LOAD, UNLOAD, ModelTold
-from router.cluster.remote import NoAdminKeyError
+from router.cluster.remote import NoAdminKeyError, PeerTimeoutError
 from router.core.errors import ConflictError, RouterError, UnavailableError
+from router.management import elsewhere as module
 from router.management.elsewhere import Elsewhere, together
 from router.proxy.dialling import Address
 from router.proxy.resolve import Names
@@ -193,3 +194,26 @@ def test_several_backends_as_one_model():
     assert (told["footprint"], told["reserved"]) == ({"ram": 4, "GPU 0": 2}, {"ram": 3})
     assert (told["expires"], told["idle"]) == (9.0, 4.0)
     assert together([ModelTold(name="a", state="new word")])["state"] == "new word"
+
+
+async def test_an_exact_name_of_a_backend_goes_before_its_models(elsewhere, asked):
+    """Which has the name of the first of its processes."""
+    await elsewhere("qwen", "qwen-2").backends(SCALE, "mac/qwen", replicas=1)
+    await elsewhere("qwen", "qwen-2").backends(RESTART, "mac/qwen")
+    assert asked == ["/admin/backends/qwen/scale", "/admin/backends/qwen/restart"]
+
+
+async def test_a_load_at_a_peer_that_hangs_ends(monkeypatch):
+    """Once it has been away for a while; one that takes its time is waited for."""
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 0.005)
+    peer = cast("Any", SimpleNamespace(name="mac", address="http://mac:1", away=""))
+
+    async def slow() -> str:
+        await asyncio.sleep(0.05)
+        return "loaded"
+
+    assert await module._heard(peer, slow()) == "loaded"
+    peer.away = "no answer in 2 s"
+    with pytest.raises(PeerTimeoutError, match="'mac' at http://mac:1 doesn't answer any more: no answer in 2 s"):
+        await module._heard(peer, asyncio.sleep(60))
