@@ -88,11 +88,12 @@ def masked(text: str, file: str, *, prompts: bool = False) -> str:
 def secrets_in(text: str, file: str, *, prompts: bool = False) -> set[str]:
     """Give the values that `masked` hides, as they are written. Raises ConfigError if the text is no YAML.
 
-    Of what may be a prompt, those of several words: others, such as `high`, stand in any text.
+    Of what may be a prompt, the lines of several words: others, such as `high`, stand in any text.
     """
     found = {each.value for each in _scalars(text, file) if each.is_hidden}
     if prompts:
-        found |= {each.value for each in _scalars(text, file, prompts=True) if each.is_hidden and " " in each.value}
+        hidden = (each.value for each in _scalars(text, file, prompts=True) if each.is_hidden)
+        found |= {line.strip() for value in hidden for line in value.splitlines() if " " in line.strip()}
     return found
 
 
@@ -229,7 +230,8 @@ class _Walk:
         elif isinstance(node, yaml.SequenceNode):
             words = [each.value if isinstance(each, yaml.ScalarNode) else "" for each in node.value]
             for index, item in enumerate(node.value):
-                self.of(item, (*path, _name_of(item) or index), hide=hide or is_of_a_flag(words, index))
+                hide_item = hide or is_of_a_flag(words, index) or (self._prompts and _is_of_prompts_flag(words, index))
+                self.of(item, (*path, _name_of(item) or index), hide=hide_item)
         elif isinstance(node, yaml.ScalarNode):
             self._found.setdefault(id(node), (node, set()))[1].add(path)
             may_be_prompt = self._prompts and _may_be_prompt(path, node)
@@ -247,6 +249,13 @@ def _may_be_prompt(path: Path, node: yaml.ScalarNode) -> bool:
         return False
     names = " ".join(map(str, path[path.index("args") :]))
     return _OF_PROMPTS.search(names) is not None or _WORDS.search(node.value) is not None
+
+
+def _is_of_prompts_flag(words: list[str], index: int) -> bool:
+    """Whether a word of a command is a prompt, or has one: `--system-prompt X`, `--system-prompt=X`."""
+    before, (flag, has, _) = words[index - 1] if index else "", words[index].partition("=")
+    flags = (before if "=" not in before else "", flag if has else "")
+    return any(each.startswith("-") and _OF_PROMPTS.search(each) is not None for each in flags)
 
 
 def _is_hidden_key(path: Path, name: str) -> bool:

@@ -304,6 +304,8 @@ backends:
       model: a.gguf
       args: {{n_ctx: 4096, flash-attn: on, system-prompt: {prompts[3]}, chat-template-kwargs: {{a: planted6}}}}
   - {{name: two, launch: {{model: a.gguf, args: {{other: {prompts[4]}}}}}}}
+  - name: three
+    launch: {{cmd: [serve, --system-prompt, "planted9 x", "--chat-template-kwargs=planted10", --port, "{{port}}"]}}
 routes:
   set: {{to: own, default: {{system: "{prompts[0]}", user: {prompts[1]}, temperature: 0.5}}}}
   default: {{to: own, set: {{instructions: "{prompts[2]}", messages: [{{content: planted7}}], stream: true}}}}
@@ -312,5 +314,13 @@ routes:
     (folder / "logs/router.log").write_text(json.dumps({"event": f"it ran with {prompts[0]}\n    | planted8"}))
     text = written(folder)
     assert "planted" not in text
-    for kept in ("n_ctx: 4096", "flash-attn: on", "temperature: 0.5", "stream: true", "user: (hidden)", "to: own"):
+    for kept in (
+        "n_ctx: 4096",
+        "flash-attn: on",
+        "temperature: 0.5",
+        "stream: true",
+        "user: (hidden)",
+        "to: own",
+        "--port",
+    ):
         assert kept in text
