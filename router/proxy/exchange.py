@@ -381,11 +381,12 @@ class Exchange(UnderWay):
         if self._attempts.hedge is not None:
             self._attempts.end_hedge()
         self._attempts.forget_body()
-        name, now = self._attempts.tried[-1].backend.name, self._plane.loop.time()
+        backend, now = self._attempts.tried[-1].backend, self._plane.loop.time()
+        head = self.ours(head, peers=backend in self._plane.directory.through)
         lines = self._explained + self.lines(now)
         if self._waiting is not None:
             lines += b"x-router-queue-ms: %d\r\n" % (self._waiting.waited * 1000)
-        self.answer.begin(self.ours(head), length, name, lines, now, pings=pings)
+        self.answer.begin(head, length, backend.name, lines, now, pings=pings)
 
     def _note_beginning(self, attempt: Attempt, now: float) -> None:
         self.answer.speak(now)

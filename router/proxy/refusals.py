@@ -14,7 +14,8 @@ So is what may be no answer at all: a web page, a redirection, nothing, an error
 paths it becomes an error in the form of the path's API (`core.no_answer`).
 
 What a launched engine says of its own failure (5xx) names files and addresses of this machine. So the client is told
-which engine failed, and where to look; the router's log has the beginning of its words.
+which engine failed, and where to look; the router's log has the beginning of its words. And so it is with what a peer
+says of this router's key there (401, 403, 429): clients have another key, and would take it for a word on theirs.
 """
 
 import re
@@ -27,7 +28,7 @@ from router.core import errors, retry
 from router.core.no_answer import instead, own_failure
 from router.core.record import says_error
 from router.core.retry import Failure
-from router.core.statuses import LIES, MAY_BE_TOO_LONG, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
+from router.core.statuses import LIES, MAY_BE_TOO_LONG, OF_THE_KEY, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
 from router.http1.bodies import CHUNKED, LENGTH, ChunkedBody
 from router.http1.heads import ProtocolError
 from router.proxy.heads import retry_after
@@ -118,7 +119,7 @@ class Refusals:
             return
         if status not in RETRY_STATUSES or not self._attempts.retry(Failure.STATUS, f"status {status}"):
             is_odd = _may_be_none(head, self._ask.path) or _is_own_failure(status, attempt.backend)
-            self._doubt(attempt, is_odd=is_odd)
+            self._doubt(attempt, is_odd=is_odd or self._is_of_our_key(status, attempt.backend))
 
     def lie(self, attempt: "Attempt", *, is_empty: bool = False) -> None:
         """Note an answer that claims to be good and isn't."""
@@ -133,6 +134,10 @@ class Refusals:
         """
         if is_odd or attempt.status in MAY_BE_TOO_LONG or self._is_doubted(attempt):
             attempt.doubted_at = self._plane.loop.time()
+
+    def _is_of_our_key(self, status: int, backend: "Backend") -> bool:
+        """Whether a peer speaks about this router's key there, which is no affair of the client's."""
+        return (status in OF_THE_KEY or status == TOO_MANY) and backend in self._plane.directory.through
 
     def _is_doubted(self, attempt: "Attempt") -> bool:
         doubtful = attempt.status not in RETRY_STATUSES and retry.is_doubtful(attempt.status, attempt.backend)
@@ -218,8 +223,10 @@ class Refusals:
         head, path = attempt.head, self._ask.path
         assert head is not None  # noqa: S101  (it is in doubt)
         lies = head.status == 200 and says_error(said) and _OF_THE_REQUEST.search(said) is None
-        if own and _is_own_failure(LIES if lies else head.status, attempt.backend):
-            error: RouterError | None = self._failure(attempt, LIES if lies else head.status, said)
+        if self._is_of_our_key(head.status, attempt.backend):
+            error: RouterError | None = self._turned_away(attempt, head.status, said)
+        elif own and _is_own_failure(LIES if lies else head.status, attempt.backend):
+            error = self._failure(attempt, LIES if lies else head.status, said)
         else:
             may_be_none = _may_be_none(head, path) if said else path.startswith("/v1/")
             error = instead(head.status, said) if may_be_none else None
@@ -235,6 +242,19 @@ class Refusals:
         words = said[:_MOST_LOGGED].decode("utf-8", "replace")
         log.warning("an engine has failed", request_id=request.id, backend=name, status=status, said=words)
         return own_failure(status, request.model, name)
+
+    def _turned_away(self, attempt: "Attempt", status: int, said: bytes) -> "RouterError":
+        """Log what a peer said of this router's key, and give what its client is told instead."""
+        name, words = attempt.backend.name, said[:_MOST_LOGGED].decode("utf-8", "replace")
+        log.warning(
+            "a peer has turned a request away", request_id=self._request.id, backend=name, status=status, said=words
+        )
+        if status == TOO_MANY:
+            return errors.QueueFullError(f"The backend '{name}' takes no more requests for now. Try again soon.")
+        return errors.BadGatewayError(
+            f"The backend '{name}' turned this router away, with status {status}: the api_key of its entry in "
+            "router.yaml may not be right, or not for this model. Your own key isn't meant."
+        )
 
     def first_known(self) -> Refusal | None:
         """Give the first refusal of which all is known; the client gets that one, and the others don't matter."""

@@ -136,9 +136,12 @@ class UnderWay(Owner):
         """The lines of its answer's head that are for its caller."""
         return self.request.caller.lines(self.request.head.path, now)
 
-    def ours(self, head: ResponseHead) -> ResponseHead:
-        """The head of a backend's answer, without what it says of its own limits, where the router says of others."""
-        return head if self.request.caller.payer is None else without_theirs(head)
+    def ours(self, head: ResponseHead, *, peers: bool) -> ResponseHead:
+        """The head of a backend's answer, without what it says of its own limits, where the router says of others.
+
+        A peer's are always left out: they are those of this router's key there, which all clients use.
+        """
+        return without_theirs(head) if peers or self.request.caller.payer is not None else head
 
     @property
     def uploads(self) -> bool:
