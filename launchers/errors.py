@@ -12,6 +12,10 @@ class ModelNotFoundError(LaunchError):
     """The model isn't where the configuration says. The message names what was looked for, and what to do."""
 
 
+class UnfitModelError(LaunchError):
+    """A file of the model is cut off. The message names it."""
+
+
 class ArgumentError(LaunchError):
     """An engine argument, or an environment variable, that can't be passed on."""
 

@@ -16,8 +16,9 @@ import structlog
 
 from launchers import leftovers
 from launchers.engines import Engine
-from launchers.errors import LaunchError
+from launchers.errors import LaunchError, UnfitModelError
 from launchers.files import Disk, Stamp, stamp
+from launchers.footprints.files import READERS, cut_off
 from launchers.gpus import with_share
 from launchers.keys import key_of
 from launchers.output import secrets_of
@@ -101,6 +102,8 @@ class Starter:
         return None
 
     async def _spawn(self, spec: LaunchSpec, share: float | None, on_gone: Callable[[], None]) -> Started:
+        if wrong := await asyncio.to_thread(_cut_off, spec):
+            raise UnfitModelError(wrong)
         port, self._key = free_port(), key_of(self._secret, spec.name)
         planned = self._engine.command(spec, port, self._python)
         command = self._engine.command(_with_share(spec, share), port, self._python)
@@ -139,6 +142,13 @@ class Starter:
     def _found(self) -> LaunchSpec:
         """Look for the model afresh. Raises ModelNotFoundError."""
         return replace(self.spec, model=self._engine.find_model(self.spec.source or self.spec.model, Disk()))
+
+
+def _cut_off(spec: LaunchSpec) -> str:
+    """Say which file of a model at a path is cut off; what a hub has, its engine may fetch anew."""
+    if spec.engine not in READERS or not Path(spec.model).exists():
+        return ""
+    return cut_off(weights(spec.model, {**os.environ, **spec.env}) or ())
 
 
 def _with_share(spec: LaunchSpec, share: float | None) -> LaunchSpec:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from launchers.files import NoFileError, at_once, read_ordinary
 from launchers.footprints import gguf, safetensors
-from launchers.footprints.errors import HeaderError
+from launchers.footprints.errors import CutError, HeaderError
 from launchers.footprints.model import Model, from_config, from_gguf
 from launchers.weights import weights
 
@@ -29,6 +29,29 @@ def read_model(name: str, environ: Mapping[str, str]) -> Model | None:
         config = config_of(found[0].parent / "config.json")
         return from_config(config, [tensor for path in found for tensor in safetensors_header(path)])
     return None
+
+
+READERS = frozenset({"llama_cpp", "llama_server", "mlx", "vllm"})
+"""Engines that read files as they are described here."""
+
+
+def cut_off(found: Sequence[Path]) -> str:
+    """Say which of a model's files ends too early; "" if all are whole, or it can't be told.
+
+    What we can't read for another reason, an engine may.
+    """
+    try:
+        if found and is_gguf(found[0]):
+            for path in one_model(found):
+                gguf_header(path)
+        for path in found:
+            if path.suffix == ".safetensors":
+                safetensors_header(path)
+    except CutError as error:
+        return f"{error}; fetch it again"
+    except (HeaderError, OSError):
+        return ""
+    return ""
 
 
 def is_gguf(path: Path) -> bool:
@@ -71,7 +94,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         try:
             yield stream
         except HeaderError as error:
-            raise HeaderError(f"{path}: {error}") from error
+            raise type(error)(f"{path}: {error}") from error
 
 
 def _size(stream: BinaryIO) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from launchers.footprints.errors import HeaderError
+from launchers.footprints.errors import CutError, HeaderError
 
 MOST_BYTES: Final = 64 << 20
 """Of one header; the largest vocabularies make some 20 MiB."""
@@ -198,7 +198,7 @@ class _Source:
         while length < count:
             part = self._stream.read(_CHUNK)
             if not part:
-                raise HeaderError(f"the header is cut off after {self.read + length} bytes")
+                raise CutError(f"the header is cut off after {self.read + length} bytes")
             parts.append(part)
             length += len(part)
         self._piece, self._at = b"".join(parts), 0
@@ -276,6 +276,6 @@ def _sized(entries: Sequence[tuple[str, tuple[int, ...], int, int]], room: int |
         else:
             raise HeaderError(f"{name} is of type {kind}, whose size is not known")
         if room is not None and offset + size > room:
-            raise HeaderError(f"the file is cut off: {name} ends {offset + size - room} bytes after it")
+            raise CutError(f"the file is cut off: {name} ends {offset + size - room} bytes after it")
         tensors.append(Tensor(name, label, weights, size))
     return tensors

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from launchers.footprints.errors import HeaderError
+from launchers.footprints.errors import CutError, HeaderError
 from launchers.footprints.gguf import MOST_NAME, MOST_TENSORS, MOST_WEIGHTS, Stream, Tensor
 
 MOST_BYTES: Final = 16 << 20
@@ -57,7 +57,7 @@ def _take(stream: Stream, count: int) -> bytes:
     while count:
         part = stream.read(min(count, _CHUNK))
         if not part:
-            raise HeaderError("the header is cut off")
+            raise CutError("the header is cut off")
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
@@ -70,5 +70,5 @@ def _tensor(name: str, entry: _Entry, room: int | None) -> Tensor:
     if end < begin:
         raise HeaderError(f"{name} ends before it begins")
     if room is not None and end > room:
-        raise HeaderError(f"the file is cut off: {name} ends {end - room} bytes after it")
+        raise CutError(f"the file is cut off: {name} ends {end - room} bytes after it")
     return Tensor(name, entry.dtype.lower(), min(math.prod(entry.shape), MOST_WEIGHTS), end - begin)

@@ -15,6 +15,7 @@ import aiohttp
 
 from launchers import devices
 from launchers.engines import ENGINES, Engine
+from launchers.footprints.files import READERS, cut_off
 from launchers.leftovers import running
 from launchers.options import options_of
 from launchers.weights import no_gguf, size_of, weights
@@ -54,9 +55,6 @@ from router.tls.trust import Trust
 Placed = tuple[str, tuple[str | int, ...]]
 """A problem, and the key of router.yaml that it is about."""
 
-GGUF = frozenset({"llama_cpp", "llama_server"})
-"""Engines whose models are GGUF files."""
-
 _MOST_FILES = 1000
 """Files of a folder that are looked at."""
 
@@ -74,7 +72,7 @@ def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]
         spec = replicas[0].spec
         files = weights(spec.model, {**environ, **spec.env})
         size = size_of(files) if files else None
-        wrong = no_gguf(files or ()) if spec.engine in GGUF else ""
+        wrong = (no_gguf(files) or cut_off(files)) if files and spec.engine in READERS else ""
         here, count = files is not None, len(replicas)
         models.append(Model(name, spec.engine, replicas[0].why, spec.model, here, size, count, wrong))
     return models

@@ -69,7 +69,7 @@ async def test_an_argument_that_the_engine_lacks(tmp_path):
 
 async def test_everything_that_would_stop_the_router(tmp_path):
     """All in one go; and what is right is looked at all the same."""
-    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    (tmp_path / "m.gguf").write_bytes(b"GGUF" + b"x" * 60)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, said = await doctor(

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from launchers import kin, leftovers
-from launchers.errors import ModelNotFoundError
+from launchers.errors import ModelNotFoundError, UnfitModelError
 from launchers.gpus import CACHE, SHARE, Claim
 from launchers.record import ProcessRecord
 from launchers.spec import ArgValue, LaunchSpec
@@ -160,3 +160,17 @@ async def test_what_is_secret_to_an_engine_is_hidden_in_its_output(starter, left
         {"old key", "its words"},
     ]
     assert adopting.secrets() == keepers.hidden[1]
+
+
+@pytest.mark.parametrize("engine", ["llama_cpp", "cmd"])
+async def test_a_model_that_is_cut_off_is_an_error_before_anything_is_started(starter, keepers, tmp_path, engine):
+    """But for an engine that may have files of its own form."""
+    path = tmp_path / "half.gguf"
+    path.write_bytes(b"GGUF\3\0\0\0")
+    spec = replace(SPEC, model=str(path), engine=engine)
+    if engine == "cmd":
+        await starter(spec).start(None, lambda: None)
+        return
+    with pytest.raises(UnfitModelError, match=r"half\.gguf: the header is cut off after 8 bytes; fetch it again"):
+        await starter(spec).start(None, lambda: None)
+    assert not keepers.commands

@@ -5,7 +5,7 @@ import pytest
 
 from launchers.files import NoFileError
 from launchers.footprints.errors import HeaderError
-from launchers.footprints.files import read_model
+from launchers.footprints.files import cut_off, read_model
 from scripts.make_demo_model import build_files, write_files
 
 
@@ -38,6 +38,35 @@ def test_an_error_names_the_file(demo: Path, tmp_path: Path):
     path.write_bytes((demo / "demo.gguf").read_bytes()[:-5000])
     with pytest.raises(HeaderError, match=r"cut.gguf: the file is cut off"):
         read_model(str(path), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "keeps", "says"),
+    [
+        ("demo.gguf", -5000, "the file is cut off: "),
+        ("demo.gguf", 3000, "the header is cut off after 3000 bytes; fetch it again"),
+        ("demo.gguf", 0, "the header is cut off after 0 bytes"),
+        ("demo.gguf", None, ""),
+        ("model.safetensors", -100, "the file is cut off: "),
+        ("model.safetensors", None, ""),
+    ],
+)
+def test_a_download_that_goes_on(demo: Path, tmp_path: Path, name: str, keeps: int | None, says: str):
+    path = tmp_path / name
+    path.write_bytes((demo / name).read_bytes()[:keeps])
+    assert says in cut_off([path])
+    assert bool(cut_off([path])) is bool(says)
+
+
+def test_what_only_we_can_t_read_an_engine_may(demo: Path, tmp_path: Path):
+    """A later version, a file that may not be read, weights in another form; and a model that isn't here."""
+    later = bytearray((demo / "demo.gguf").read_bytes())
+    later[4] = 9
+    (tmp_path / "later.gguf").write_bytes(later)
+    assert cut_off([tmp_path / "later.gguf"]) == ""
+    assert cut_off([tmp_path / "gone.gguf"]) == ""
+    assert cut_off([tmp_path / "a.bin"]) == ""
+    assert cut_off([]) == ""
 
 
 def test_the_parts_of_a_split_model_are_read_together(demo: Path, tmp_path: Path):
