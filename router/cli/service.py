@@ -16,6 +16,7 @@ from router.cli.exits import BAD_START, REFUSED, CommandError, printed
 from router.config import Config, ConfigError, load
 from router.service.installing import Command, Installation, by_launchd, by_systemd, place, state_of, user_in
 from router.service.looking import ServiceError, service_of
+from router.service.rights import lacks
 from router.service.units import MARK, Service
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
@@ -45,12 +46,15 @@ def run(options: argparse.Namespace) -> int:
             name=options.name,
             system=system,
             user=options.user or user_in(there or ""),
+            starts=options.what == "install",
         )
     except ServiceError as error:
         raise CommandError(str(error), BAD_START) from None
     made = by_launchd(service, path, os.getuid()) if mac else by_systemd(service, path)
     if options.what == "status":
         return status(made, there, options.name)
+    if options.what == "install":
+        _try_as_user(service, is_refused=not options.dry_run)
     if options.dry_run:
         return printed(_preview(made, remove=options.what == "remove"))
     if system and os.geteuid() != 0:
@@ -82,6 +86,17 @@ def install(made: Installation, service: Service) -> int:
         raise CommandError(f"{made.path} can't be written: {error.strerror or error}", REFUSED) from None
     _all(made.begin, service.stops_within)
     return printed("\n".join([f"{made.path} is written, and the service runs.", *made.notes]))
+
+
+def _try_as_user(service: Service, *, is_refused: bool) -> None:
+    """Say what the service's user can't do, where this one may try it. Raises CommandError."""
+    if os.geteuid() != 0:
+        return
+    found = [*lacks(service)]
+    if is_refused and (stops := [each.sentence for each in found if each.stops]):
+        raise CommandError("; ".join(stops), BAD_START)
+    for each in found:
+        say(f"! {each.sentence}\n", sys.stderr)
 
 
 def make_folders(service: Service) -> None:

@@ -26,17 +26,20 @@ class ServiceError(Exception):
 
 
 def service_of(
-    config: Config, path: Path, environ: Mapping[str, str], *, name: str, system: bool, user: str | None
+    config: Config, path: Path, environ: Mapping[str, str], *, name: str, system: bool, user: str | None, starts: bool
 ) -> Service:
-    """Look at all that a service of this router.yaml needs. Raises ServiceError."""
+    """Look at all that a service of this router.yaml needs. `starts`: it will be started. Raises ServiceError."""
     folder = path.resolve().parent
     if _NAME.fullmatch(name) is None:
         raise ServiceError(f"--name {name!r}: letters, digits, - and _ alone")
     if not str(folder).isprintable():
         raise ServiceError(f"a service's file can't name this folder: {str(folder)!a}")
     who = _user(user or environ.get("SUDO_USER") or _owner(path)) if system else None
-    if who is not None and who.pw_uid == 0:
-        raise ServiceError("engines should not run as root: name whose they are, with --as USER")
+    if starts and who is not None and who.pw_uid == 0:
+        raise ServiceError(
+            "this would be a service of the machine (--system), and engines should not run as root: name whose they "
+            "are, with --as USER"
+        )
     logs, state = folder / config.logging.dir, folder / config.state.dir
     server = config.server
     return Service(

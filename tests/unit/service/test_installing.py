@@ -15,6 +15,7 @@ from router.cli import service as command
 from router.cli.main import main
 from router.service import looking
 from router.service.installing import state_of, user_in
+from router.service.rights import Lack
 from router.service.units import MARK, Service
 
 SHOWN = """\
@@ -83,6 +84,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     for name in ("SUDO_USER", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
+    # What other users may, is test_rights' affair.
+    monkeypatch.setattr(command, "lacks", lambda _: ())
     made = Here(tmp_path)
     made.program("systemctl", SHOWN)
     return made
@@ -252,6 +255,31 @@ def test_who_runs_it(here, capsys, monkeypatch):
     assert user_in(capsys.readouterr().out) == "daemon"
     assert here.run("install", "--dry-run", "--as", "nobody-has-this-name") == 2
     assert here.run("install", "--user", "--as", "daemon") == 2
+
+
+@pytest.mark.parametrize("what", ["status", "remove"])
+def test_one_of_roots_folder_can_be_asked_for_and_removed(here, capsys, monkeypatch, what):
+    """Neither starts an engine, so nobody need be named."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(looking, "_owner", lambda _: "root")
+    assert here.run(what, "--name", "not-here") == 1
+    assert "there is no " in capsys.readouterr().err
+
+
+def test_a_user_who_cant_run_it_gets_no_service(here, capsys, monkeypatch):
+    """It would be tried every ten seconds for ever; what can be done without is said, and so is all in a dry run."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    folders = here.folder / "units"
+    monkeypatch.setattr(command, "place", lambda *_, **__: folders / "router.service")
+    monkeypatch.setattr(command, "lacks", lambda _: (Lack("can't run it", stops=True), Lack("can't log", stops=False)))
+    assert here.run("install", "--as", "daemon", "--dry-run") == 0
+    said = capsys.readouterr()
+    assert said.err == "! can't run it\n! can't log\n"
+    assert user_in(said.out) == "daemon"
+    assert here.run("install", "--as", "daemon") == 2
+    assert "can't run it" in capsys.readouterr().err
+    assert not folders.exists()
+    assert here.asked == []
 
 
 def test_only_root_changes_the_system(here, capsys, monkeypatch):
