@@ -16,6 +16,7 @@ MOST_KEPT: Final = 64
 TRIED: Final = "it was tried before"
 NO_ROOM: Final = "it has no room"
 JUST_REFUSED: Final = "it has just refused such a request"
+HELD: Final = "it is drained"
 MAKES_ROOM: Final = "it makes room for other models"
 
 NOTHING: Final[dict[Backend, int]] = {}

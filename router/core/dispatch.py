@@ -18,6 +18,7 @@ from router.core.admission import Admission, Bounds
 from router.core.balance import Draw, Policy, policy_of
 from router.core.catalog import Backend, Candidate, Tier, Way
 from router.core.decision import (
+    HELD,
     JUST_REFUSED,
     MAKES_ROOM,
     MOST_KEPT,
@@ -154,7 +155,7 @@ class Dispatcher(Generic[T]):
         """Say why a candidate can't take a request now: its health if that is why, else in words."""
         backend, ledger = candidate.backend, self.ledger
         if backend in ledger.draining:
-            return f"it is drained by {ledger.held[backend]}" if backend in ledger.held else MAKES_ROOM
+            return f"{HELD} by {ledger.held[backend]}" if backend in ledger.held else MAKES_ROOM
         if not backend.health.usable:
             return backend.health
         if candidate in tried:

@@ -19,6 +19,7 @@ import msgspec
 from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.apis import READ_WHOLE
+from router.core.decision import HELD
 from router.core.errors import RouterError
 from router.core.form import FormOutline, check_model, peek_form
 from router.core.gate import Gate
@@ -351,8 +352,15 @@ def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: 
 
 
 def explained(figures: list[dict[str, object]]) -> bytes:
-    """Write the x-router-explain header, which says why a request goes where it goes; only the first candidates."""
-    return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
+    """Write the x-router-explain header, which says why a request goes where it goes; only the first candidates.
+
+    Which admin has drained one is nothing for clients.
+    """
+    shown = [
+        {**each, "passed_over": HELD} if str(each.get("passed_over", "")).startswith(HELD) else each
+        for each in figures[:_MOST_EXPLAINED]
+    ]
+    return b"x-router-explain: %s\r\n" % msgspec.json.encode(shown)
 
 
 @lru_cache(maxsize=256)

@@ -168,6 +168,22 @@ async def test_a_peer_that_has_told_nothing_is_shown(start, session, ask):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("front_drains", [True, False])
+async def test_requests_for_what_is_drained_there_wait(start, mac, ask, session, *, front_drains):
+    """Wherever that was asked for; clients aren't told by whom."""
+    app = await start({"router": mac.url, "name": "mac", "admin_key": "ops"}, limits={"queue_timeout": "0.3s"})
+    await eventually(lambda: "mac/qwen-model" in app.fleet.members)
+    where, name, key = (app, "mac/qwen-model", "") if front_drains else (mac, "qwen", "ops")
+    assert (await ask(where, f"backends/{name}/drain", key=key))[0] == 200
+    backend = app.fleet.members["mac/qwen-model"].backend
+    await eventually(lambda: backend.health.reason == "is drained there")
+    began = asyncio.get_running_loop().time()
+    async with session.post(f"{app.url}/v1/chat/completions", json={"model": "qwen-model", "messages": []}) as answer:
+        said = (await answer.json())["error"]["message"]
+    assert asyncio.get_running_loop().time() - began > 0.25
+    assert (answer.status, "drained" in said, "upstairs" in said, "machine" in said) == (503, True, False, False), said
+
+
 async def test_a_drain_lasts_while_its_model_is_away(front, mac, ask):
     """It comes back as it went."""
     await ask(front, "backends/mac/qwen-model/drain")

@@ -681,6 +681,12 @@ def test_why_it_goes_there_is_a_header_of_the_first_candidates():
     assert [each["backend"] for each in json.loads(value)] == [f"b{number}" for number in range(16)]
 
 
+def test_clients_are_not_told_who_has_drained_a_backend():
+    """All else is as admins see it."""
+    line = explained([{"backend": "a", "passed_over": "it is drained by ops"}, {"backend": "b", "passed_over": "x"}])
+    assert [each["passed_over"] for each in json.loads(line.partition(b": ")[2])] == ["it is drained", "x"]
+
+
 def test_a_backends_name_is_ascii_in_a_header():
     """What isn't is a question mark."""
     assert header_value("büro") == b"b?ro"
