@@ -79,7 +79,7 @@ async def test_everything_that_would_stop_the_router(tmp_path):
             "  - {name: gone, launch: {model: ./gone.gguf, engine: llama_cpp}}\n",
         )
     assert code == 1
-    assert "m.gguf, 0 KiB, fits" in said
+    assert "m.gguf, 0.1 KiB, fits" in said
     assert f"backends[1] (gone): {tmp_path}/gone.gguf: there is no such file" in said
     assert f"{port} is in use" in said
     assert "put right what is marked ✗ first (2 of it)." in said
