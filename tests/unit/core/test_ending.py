@@ -107,6 +107,34 @@ def test_a_json_answer(body, reason, completion):
     assert told((b"x" * TAIL + body)[-TAIL:]) == expected
 
 
+# vLLM 0.26 with enable-prompt-tokens-details, as an H200 said it
+
+OF_VLLM = {
+    "chat": b'{"choices":[],"usage":{"prompt_tokens":743,"total_tokens":749,"completion_tokens":6,'
+    b'"prompt_tokens_details":{"cached_tokens":736,"created_cache_tokens":0,"multimodal_tokens":null}},'
+    b'"prompt_logprobs":null}',
+    "chat stream": b'data: {"id":"chatcmpl-1","choices":[],"usage":{"prompt_tokens":743,"total_tokens":749,'
+    b'"completion_tokens":6,"prompt_tokens_details":{"cached_tokens":736,"created_cache_tokens":0}},'
+    b'"system_fingerprint":"vllm-0.26.0"}\n\ndata: [DONE]\n\n',
+    "messages": b'{"type":"message","stop_reason":"max_tokens","usage":{"input_tokens":7,"output_tokens":6,'
+    b'"cache_creation_input_tokens":0,"cache_read_input_tokens":736}}',
+    "messages stream": b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":743,'
+    b'"output_tokens":0}}}\n\nevent: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"max_tokens"},'
+    b'"usage":{"input_tokens":7,"output_tokens":6,"cache_creation_input_tokens":0,"cache_read_input_tokens":736}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+    "responses": b'{"usage":{"input_tokens":743,"input_tokens_details":{"cached_tokens":736,"input_tokens_per_turn":[],'
+    b'"cached_tokens_per_turn":[]},"output_tokens":6,"output_tokens_details":{"reasoning_tokens":0,'
+    b'"tool_output_tokens":0,"output_tokens_per_turn":[],"tool_output_tokens_per_turn":[]},"total_tokens":749}}',
+}
+
+
+@pytest.mark.parametrize("said", OF_VLLM.values(), ids=OF_VLLM)
+def test_what_vllm_says(said):
+    """The cached ones are among the prompt's in each API, wherever it counts them."""
+    found = ending(said)
+    assert (found.prompt_tokens, found.cached_tokens, found.completion_tokens) == (743, 736, 6)
+
+
 # Streams
 
 
