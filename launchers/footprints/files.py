@@ -43,7 +43,9 @@ def cut_off(found: Sequence[Path]) -> str:
     try:
         if found and is_gguf(found[0]):
             for path in one_model(found):
-                gguf_header(path)
+                # Of any other beginning, it isn't the end that is missing.
+                if gguf.MAGIC.startswith(read_ordinary(path, 4)):
+                    gguf_header(path)
         for path in found:
             if path.suffix == ".safetensors":
                 safetensors_header(path)

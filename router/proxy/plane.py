@@ -205,10 +205,10 @@ class Plane:
         coming = due is not None and due <= self.dispatcher.admission.bounds.queue_timeout
         self._follow(backend, self.ledger.take_out(backend, reason, coming=coming))
 
-    def revive(self, way: Way, lost: Backend | None = None) -> bool:
-        """Have given-up engines tried again, and machines woken (`lost` wasn't reached); tell if any comes."""
+    def revive(self, way: Way, lost: Backend | None = None, *, sleepers: bool = False) -> bool:
+        """Have given-up engines tried again, and machines woken (`sleepers`: only these); `lost` wasn't reached."""
         backends = {each.backend for tier in way.tiers for each in tier}
-        given_up = [each for each in backends if each.supervised or each.health.asleep or each is lost]
+        given_up = [b for b in backends if b.health.asleep or b is lost or (b.supervised and not sleepers)]
         revived = [each for each in given_up if self._on_want(each)]
         for backend in [each for each in revived if not each.health.asleep]:
             self._follow(backend, self.ledger.take_out(backend, "is tried again", coming=True))

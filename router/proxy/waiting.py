@@ -108,7 +108,7 @@ class Waiting(Queued):
         # Memory refuses those whose model can't be loaded; the last of these has left.
         if self.registered is not None or self.ticket is None:
             return
-        if plane.dispatcher.may_wait(way, self.unfit) or plane.may_learn(now) or plane.revive(way):
+        if plane.dispatcher.may_wait(way, self.unfit) or plane.may_learn(now) or plane.revive(way, sleepers=True):
             self._see_who_wakes(way)
             return
         error: RouterError = retry.nobody(model, way)

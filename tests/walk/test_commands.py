@@ -204,7 +204,7 @@ def check_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         # It would change this machine; there is no such service, so its state can't be told.
         scope = [] if {"--system", "--user"} & {*words} else ["--user"]
         words = [*words, *scope, "--name", "walk", *["--dry-run"] * (words[1] != "status")]
-    if words[0] in {"restart", "drain"}:
+    if words[0] in {"restart", "drain", "undrain"}:
         main(["load", "qwen"])
     goes_on = words[0] in {"events", "top"} or "-f" in words
     code, said = within(words, 1.5 if goes_on else 45.0), capsys.readouterr()
