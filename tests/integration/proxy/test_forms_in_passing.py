@@ -46,13 +46,14 @@ class Ear:
             writer.write(TOO_LARGE if head.startswith(b"post") and self._refuses_at else GOOD)
 
     async def _listen(self, reader: asyncio.StreamReader, length: int) -> None:
+        place = len(self.bodies)
         self.bodies.append(b"")
-        while len(self.bodies[-1]) < (self._refuses_at or length):
+        while len(self.bodies[place]) < (self._refuses_at or length):
             piece = await reader.read(65536)
-            self.bodies[-1] += piece
+            self.bodies[place] += piece
             if not piece:
                 self.left += 1
-            if not piece or 0 < self._breaks_at <= len(self.bodies[-1]):
+            if not piece or 0 < self._breaks_at <= len(self.bodies[place]):
                 raise ConnectionResetError
 
 

@@ -142,9 +142,10 @@ async def test_a_comparison(tmp_path, fake):
 
 
 @pytest.mark.parametrize("bound", [["--max-p99-ttft", "0.001ms"], ["--max-p99-gap", "0.001ms"]])
-async def test_a_bound_that_is_broken(tmp_path, fake, bound):
+async def test_a_bound_that_is_broken(tmp_path, bound):
     """The exit code is 1, and the bound is named."""
-    ended = await run(tmp_path, "concurrent_test", fake.url, "--clients", "1", "--duration", "0.3s", *bound)
+    async with FakeEngine(delay=0.005) as fake:  # else several events may come at once, without a gap
+        ended = await run(tmp_path, "concurrent_test", fake.url, "--clients", "1", "--duration", "0.3s", *bound)
     assert ended.code == 1
     assert "BROKEN" in ended.said
     assert [each.holds for each in ended.results.bounds] == [False]
