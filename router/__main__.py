@@ -34,6 +34,11 @@ def main() -> int:
     except KeyboardInterrupt:
         # There was no event loop yet to handle it.
         return INTERRUPTED
+    except RuntimeError as error:
+        # Python 3.11 says so of whatever comes while it makes a class.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return INTERRUPTED
+        raise
 
 
 if __name__ == "__main__":

@@ -177,7 +177,8 @@ def import_a_file(command: str, words: list[str], folder: Path) -> None:
 def within(words: list[str], seconds: float) -> int:
     """Run a command of the router's own, and press Ctrl-C after so many seconds; give its exit code."""
     before = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Once more, in case it comes where Python can't raise it, as in the end of an object.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
     try:
         return main(words)
     except SystemExit as ended:  # of --version and --help
