@@ -18,12 +18,12 @@ PLAYED = [
     "test_loading.py",
     "test_queues.py",
     "test_recording.py",
+    "test_refusals.py",
     "test_secured.py",
     "test_slow.py",
     "test_stalls.py",
     "test_upstream.py",
     "test_usage.py",
-    "watching",
 ]
 """Tests that put their own connections, pools, ledgers or methods in the place of the router's."""
 
