@@ -24,6 +24,7 @@ PLAYED = [
     "test_stalls.py",
     "test_upstream.py",
     "test_usage.py",
+    "watching",
 ]
 """Tests that put their own connections, pools, ledgers or methods in the place of the router's."""
 
