@@ -42,7 +42,8 @@ test-engines: setup pure .venv-vllm/ready  ## each engine for longer; vllm too, 
 test-performance: setup pure  ## what the balancing policies are held to, in every simulated scenario; and the scripts that measure
 	$(BIN)/python -m pytest $(TOGETHER) -m "" tests/performance tests/integration/scripts
 
-test-endurance: setup pure  ## what takes minutes: processes killed at random moments
+test-endurance: setup pure  ## what takes minutes: processes killed at random moments; and what `make test` has no time for
+	$(BIN)/python -m pytest $(TOGETHER) -m long tests/integration --ignore=tests/integration/scripts --ignore=tests/integration/test_systemd.py
 	$(BIN)/python -m pytest -s tests/endurance
 
 test-browser: setup pure .venv/chromium  ## what web pages can do, ours and others, in a real Chromium

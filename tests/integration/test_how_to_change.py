@@ -170,6 +170,7 @@ def add_setting(tree: Tree) -> None:
     tree.append("tests/unit/test_settings.py", TEST_OF_THE_SETTING)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(500)
 def test_a_policy_an_engine_an_endpoint_and_a_setting(tmp_path):
     """Nothing else has to be edited, and `make check` passes."""

@@ -208,6 +208,7 @@ async def test_what_does_not_fit_beside_another_waits_and_says_what_to_write(mac
         assert machine.caches() == {"one": 61, "two": 61}
 
 
+@pytest.mark.long
 async def test_it_waits_for_memory_of_another_program(machine, hog):
     """As long as it takes, for it is no failure; doctor says so before."""
     other = await hog(135)
@@ -224,6 +225,7 @@ async def test_it_waits_for_memory_of_another_program(machine, hog):
         assert [start["share"] for start in gpu.starts(machine.gpu)] == [0.9]
 
 
+@pytest.mark.long
 async def test_a_share_that_nobody_wrote_is_lowered_to_what_is_free(machine, hog):
     await hog(80)
     async with machine.router("one qwen") as router:
@@ -232,6 +234,7 @@ async def test_a_share_that_nobody_wrote_is_lowered_to_what_is_free(machine, hog
         assert "one: takes 0.41 of its GPU's memory, instead of 0.9: no more is free" in router.said
 
 
+@pytest.mark.long
 async def test_what_is_free_is_shared_by_all_that_start(machine, hog):
     """The first doesn't take its planned half of a GPU of which another has 60 GiB: the second would lack it."""
     await hog(60)
@@ -247,6 +250,7 @@ async def test_a_share_that_is_written_is_not_lowered(machine, hog):
         assert "write `args: {gpu-memory-utilization: 0.41}`" in str(status["one"]["detail"])
 
 
+@pytest.mark.long
 async def test_what_it_is_told_to_write_works_beside_another_program(machine, hog):
     """Equal shares of what ours have and of what is free, not of the whole GPU: neither would start any more."""
     await hog(80)
@@ -295,6 +299,7 @@ def test_doctor_says_that_a_share_is_too_small_for_its_model(machine):
     assert "0.05 of NVIDIA GPU 0 are 7.0 GiB, and this needs about 16.0 GiB: write `args: {gpu-mem" in said
 
 
+@pytest.mark.long
 async def test_the_reason_of_a_failed_start_is_the_cores(machine):
     """In the log, the answer and the status."""
     async with machine.router("one qwen , args: {gpu-memory-utilization: 0.015}") as router:
@@ -358,6 +363,7 @@ async def test_a_share_that_is_written_as_it_was_planned_is_written(machine, hog
         assert "asks for 0.9 of it" in str((await until(router, one="waiting"))["one"]["detail"])
 
 
+@pytest.mark.long
 async def test_a_kept_engine_is_taken_over_though_its_share_was_lowered(machine, hog):
     """It is known by what was planned; what it has is nobody else's."""
     other = await hog(80)
