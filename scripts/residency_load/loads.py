@@ -179,6 +179,8 @@ async def churn(router: RouterProcess, rounds: int) -> Result:
         await ask(router, name, number, outcomes)
         await router.unload(name)
         if number == settles:
+            # What is counted of requests has a file of its own, from half a second after the first one on.
+            await router.admin("GET", "/admin/usage")
             settled = leavings(router)
     last = leavings(router)
     outcomes.took = time.perf_counter() - began
