@@ -357,6 +357,7 @@ async def test_the_books_are_what_usage_says(start_router: StartRouter, session)
 
         async def client(number: int) -> None:
             body = ASK | chance.choice(ways)
+            await asyncio.sleep(number * 0.005)  # all at once, only those would begin whom `max_in_flight` lets in
             if number % 4 == 0:
                 raw = await connect(app.url)
                 slow = ASK | {"stream": True, "fake": {"events": 50, "delay": 0.02}}
