@@ -103,32 +103,31 @@ def _usage(tail: bytes) -> dict[str, object]:
 
     llama.cpp's server tells `timings` at the end of every stream, and its usage only if it is asked for it.
     """
-    at = tail.rfind(b'"usage"')
-    usage = _object(tail, at + 7) if at >= 0 else b""
+    usage = _object(tail, b'"usage"')
     if usage:
-        fields = _fields(usage)
-        if fields:
-            return fields
+        return usage
     if b'"eval_count"' in tail:
         return _fields(tail.rstrip().rpartition(b"\n")[2])
-    at = tail.rfind(b'"timings"')
-    timings = _object(tail, at + 9) if at >= 0 else b""
-    return _timed(_fields(timings)) if timings else {}
+    return _timed(_object(tail, b'"timings"'))
 
 
-def _object(tail: bytes, at: int) -> bytes:
-    """Give the object behind a field's name, with those inside of it; empty where there is none, or not all of it."""
+def _object(tail: bytes, name: bytes) -> dict[str, object]:
+    """Read the last object of this name, with those inside of it; nothing, where there is none, or not all of it."""
+    at = tail.rfind(name)
+    if at < 0:
+        return {}
+    at += len(name)
     begin = tail.find(b"{", at, at + 6)
     if begin < 0 or tail[at:begin].strip() != b":":
-        return b""
+        return {}
     end = begin
     for _ in range(_MOST_CLOSED):
         end = tail.find(b"}", end) + 1
         if end == 0:
             break
         if tail.count(b"{", begin, end) == tail.count(b"}", begin, end):
-            return tail[begin:end]
-    return b""
+            return _fields(tail[begin:end])
+    return {}
 
 
 def _choices(tail: bytes) -> int:
