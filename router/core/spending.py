@@ -75,7 +75,7 @@ class Spending:
 
     def count(self, record: Record, backend: str, said: Ending, wall: float) -> tuple[Use, float]:
         """Count a request that `backend` had, at this Unix time. Give what it has used, and of what money."""
-        model, price = self.of(record.model, backend)
+        model, price = self._of(record.model, backend)
         use = self._meter.use(model, record, said)
         money = cost(use, price)
         if not self._until - LONGEST <= wall < self._until:
@@ -83,7 +83,7 @@ class Spending:
         self._pending.add((self._day, record.key, model), use, money)
         return use, money
 
-    def of(self, name: str, backend: str) -> tuple[str, Price]:
+    def _of(self, name: str, backend: str) -> tuple[str, Price]:
         """Give the model that answers at a backend to this name, and its price."""
         catalog = self._catalog()
         if catalog is not self._now or len(self._known) >= self._most:

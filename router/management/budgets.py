@@ -19,13 +19,12 @@ from router.store.usage import NOTHING, Sums, plus
 
 
 class Budgets:
-    """Limits of keys, and what they share with the usage of keys: each request's use, and prices."""
+    """Limits of keys, which hear of what each request has used."""
 
     def __init__(self, charging: Charging, usage: Usage) -> None:
         self._charging = charging
         self._usage = usage
         usage.on_use = charging.settle
-        charging.money = usage.money
 
     async def remember(self) -> None:
         """Have limits that are new know what was used before they were set, or before the router started."""

@@ -13,7 +13,7 @@ from router.core.ending import Ending
 from router.core.record import Record
 from router.core.scopes import Admin
 from router.core.spending import LONGEST, Spending
-from router.core.usage import FREE, NONE, Price, Use, cost
+from router.core.usage import FREE, NONE, Price, Use
 from router.management.metrics import CatalogNames
 from router.proxy.plane import Plane
 from router.store.tally import Tally
@@ -51,10 +51,6 @@ class Usage:
             use, money = self._spending.count(record, record.backend, said, time.time())
         if record.charge is not None:
             self.on_use(record, use, money)
-
-    def money(self, name: str, backend: str, prompt: int, completion: int) -> float:
-        """Give the price of so many tokens, as far as it is known before they are counted."""
-        return cost(Use(prompt, 0, completion, estimated=True), self._spending.of(name, backend)[1])
 
     async def told(self, asked: UsageAsked, _: Admin) -> UsageTold:
         """Tell the sums."""

@@ -44,22 +44,17 @@ _ENVELOPE: Final = 256
 
 _THEIRS = re.compile(rb"\r\n(?:x|anthropic)-ratelimit-[^\r\n]*", re.IGNORECASE)
 
-Money = Callable[[str, str, int, int], float]
-"""Gives the price of tokens: of the model asked for, at a backend, so many of a prompt and generated ones."""
-
 
 class Charging:
     """The accounts of keys, and what is needed to charge them.
 
-    `clock` is the loop's, in which everything here is told; `wall` gives the Unix time. `money` is None while nothing
-    has a price.
+    `clock` is the loop's, in which everything here is told; `wall` gives the Unix time.
     """
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float] = time.time) -> None:
         self.accounts: Final = Accounts()
         self.rates: Final = Rates()
         self.known: list[Key] = []
-        self.money: Money | None = None
         # The Unix time at the zero of the loop's clock.
         self.offset = 0.0
         self._payers: dict[str, Payer] = {}
@@ -126,13 +121,6 @@ class Payer:
         charge = self.account.begin(now, charging.today(now), tokens)
         charge.size = size if learns else 0
         return charge
-
-    def end(self, charge: Charge, model: str, backend: str, now: float) -> None:
-        """Free the place of a request that is over, and estimate its money, if that is bounded."""
-        money, cost = self._charging.money, 0.0
-        if money is not None and backend and charge.has_budget:
-            cost = money(model, backend, charge.prompt, charge.completion)
-        charge.end(cost, now)
 
     def lines(self, path: str, cors: bytes, now: float) -> bytes:
         """Write the lines of an answer's head that tell what is left, behind those that let a page read it."""

@@ -498,6 +498,6 @@ class Exchange(UnderWay):
             waiting.leave()
         attempts.close(outcome)
         now = self._plane.loop.time()
-        self.settle_up(attempts.tried[-1].backend.name if attempts.tried else "", now)
+        self.settle_up(now)
         record = record_of(self, waiting, attempts.tried, attempts.tries, attempts.raced, status, outcome, now)
         self._plane.finished(self, record)

@@ -125,12 +125,12 @@ class UnderWay(Owner):
         if charge is not None:
             charge.generated(generated(self.request.head.path, self.answer.passed), now)
 
-    def settle_up(self, backend: str, now: float) -> None:
-        """Charge all that has been generated, and free its place in flight. `backend` is the last that it was sent."""
-        payer, charge = self.request.caller.payer, self.request.charge
-        if payer is not None and charge is not None:
+    def settle_up(self, now: float) -> None:
+        """Charge all that has been generated, and free its place in flight."""
+        charge = self.request.charge
+        if charge is not None:
             self.charge_on(now)
-            payer.end(charge, self.request.model, backend, now)
+            charge.end()
 
     def lines(self, now: float) -> bytes:
         """The lines of its answer's head that are for its caller."""

@@ -95,7 +95,7 @@ class Case:
         if payer is not None:
             charge = payer.begin("m", SIZE, 1.0, learns=True)
             charge.generated(100, 1.0)
-            payer.end(charge, "m", "box", 1.0)
+            charge.end()
             charge.settle(290, 110, 0.0, 1.0, sent=True)
 
 

@@ -84,7 +84,7 @@ def answered(ended: Ended, payer: Payer) -> None:
     """Have a request begin and end, whose answer in one piece is long, and tells 900 and 100 tokens."""
     charge = payer.begin("m", 40, 0.0, learns=False)
     charge.generated(5000, 0.0)  # by its bytes
-    payer.end(charge, "m", "box", 0.0)
+    charge.end()
     tries = (Try("box", None, 0.0, 0.1, 0.2, 0.3, 200, ANSWERED, 100),)
     said = record(backend="box", status=200, outcome=ANSWERED, tail=USAGE, key="alice", charge=charge, tries=tries)
     ended.take(said)

@@ -108,7 +108,9 @@ def test_a_request_has_to_pass_both():
 def test_a_refusal_says_which_limit_whose_and_when(limits, message, type_, code, seconds):
     """In the form of each API."""
     account = account_of(accounts(Key("a", limits=Limits(**limits))), "a")
-    account.begin(0.0, TODAY, 50).end(0.25, 0.0) if "cost_per_day" in limits else account.begin(0.0, TODAY, 50)
+    charge = account.begin(0.0, TODAY, 50)
+    if "cost_per_day" in limits:
+        charge.settle(50, 0, 0.25, 0.0)
     error = refused(account, 60)
     assert error.message == message
     assert (error.status, error.type, error.code, error.retry_after) == (429, type_, code, seconds)
@@ -168,8 +170,8 @@ def test_a_change_of_router_yaml_keeps_what_was_used():
     assert (own.in_flight, own.day.requests, own.day.sums.requests) == (1, 9, 1)
     assert [each.left for each in shared.left(0.0)] == [4]
     assert found.of("bob") is None
-    charge.end(0.0, 0.0)
-    bobs.end(0.0, 0.0)
+    charge.end()
+    bobs.end()
     assert (own.in_flight, shared.in_flight) == (0, 0)
 
 

@@ -119,7 +119,7 @@ def test_a_minutes_tokens():
 def test_who_uses_no_tokens_needs_none():
     """A count of tokens is a request, and nothing more."""
     book = opened(tokens_per_minute=60, tokens_per_day=60, cost_per_day=1.0, requests_per_minute=5)
-    charged(book, 100).end(2.0, 0.0)
+    charged(book, 100).settle(100, 0, 2.0, 0.0)
     assert not book.lets_in(1, 0.0)
     assert book.lets_in(0, 0.0)
     assert {each.limit for each in book.refusals(1, 0.0)} == {"tokens_per_minute", "tokens_per_day", "cost_per_day"}
@@ -136,8 +136,8 @@ def test_requests_in_flight():
     assert not book.lets_in(10, 0.0)
     (refusal,) = book.refusals(10, 0.0)
     assert (refusal.limit, refusal.most, refusal.wait) == (IN_FLIGHT, 2, 0.0)
-    first.end(0.0, 0.0)
-    first.end(0.0, 0.0)
+    first.end()
+    first.end()
     assert book.in_flight == 1
     assert book.lets_in(10, 0.0)
 
@@ -159,10 +159,9 @@ def test_requests_in_flight():
 def test_a_day_and_a_month(limits, spent):
     """What is used up is there again on the next day, or in the next month."""
     book = opened(**limits)
-    assert book.has_budget is spent.startswith("cost")
     for _ in range(2):
         assert book.lets_in(10, 0.0)
-        charged(book).end(0.25, 0.0)
+        charged(book).settle(10, 0, 0.25, 0.0)
     assert not book.lets_in(10, 100.0)
     (refusal,) = book.refusals(10, 100.0)
     ends = TODAY.day_ends if spent.endswith("day") else TODAY.month_ends
@@ -179,7 +178,7 @@ def test_a_request_belongs_to_the_day_on_which_it_began():
     charge = charged(book, 10)
     book.turn(TOMORROW)
     charge.generated(50, 90_000.0)
-    charge.end(0.0, 90_000.0)
+    charge.end()
     charge.settle(5, 40, 0.0, 90_000.0)
     assert left(book) == {"tokens_per_day": 1000}
 
@@ -193,9 +192,9 @@ def test_what_was_used_takes_the_place_of_what_was_estimated():
     charge = charged(book, 100)
     charge.generated(50, 0.0)
     charge.generated(40, 0.0)  # it doesn't take back anything
-    charge.end(1.0, 0.0)
-    assert left(book) == {"tokens_per_minute": 850, "tokens_per_day": 850, "cost_per_day": 9}
-    assert (charge.prompt, charge.completion, charge.cost) == (100, 50, 1.0)
+    charge.end()
+    assert left(book) == {"tokens_per_minute": 850, "tokens_per_day": 850, "cost_per_day": 10}
+    assert (charge.prompt, charge.completion, charge.cost) == (100, 50, 0.0)
     charge.settle(80, 60, 2.0, 0.0)
     assert left(book) == {"tokens_per_minute": 860, "tokens_per_day": 860, "cost_per_day": 8}
     charge.settle(0, 0, 0.0, 0.0)
@@ -208,7 +207,7 @@ def test_what_no_backend_was_sent_is_given_back():
     """But not to the minute: to ask again and again for what isn't there costs something."""
     book = opened(requests_per_minute=10, requests_per_day=10, tokens_per_minute=1000, tokens_per_day=1000)
     charge = charged(book, 100)
-    charge.end(0.0, 0.0)
+    charge.end()
     charge.settle(0, 0, 0.0, 0.0, sent=False)
     assert left(book) == {
         "requests_per_minute": 9,
@@ -216,13 +215,6 @@ def test_what_no_backend_was_sent_is_given_back():
         "requests_per_day": 10,
         "tokens_per_day": 1000,
     }
-
-
-def test_only_money_that_is_bounded_is_estimated():
-    """Of the key, or of the team."""
-    bounded, unbounded = opened(cost_per_month=1.0), opened(max_in_flight=1)
-    assert Charge((unbounded, bounded), 1, 0.0).has_budget
-    assert not Charge((unbounded,), 1, 0.0).has_budget
 
 
 def test_all_that_is_left_is_told():
@@ -301,11 +293,11 @@ class Books(RuleBasedStateMachine):
         data.draw(st.sampled_from(self.running)).generated(tokens, self.now)
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), cost=st.floats(0, 2))
-    def end(self, data, cost):
+    @rule(data=st.data())
+    def end(self, data):
         """It ends."""
         charge = self.pick(self.running, data)
-        charge.end(cost, self.now)
+        charge.end()
         self.ended.append(charge)
 
     @precondition(lambda self: self.ended)
@@ -363,6 +355,6 @@ def test_a_limit_is_overrun_by_no_more_than_what_is_in_flight(steps):
         if book.lets_in(tokens, now):
             charge = charged(book, tokens, now)
             charge.generated(50, now)
-            charge.end(0.0, now)
+            charge.end()
             used += tokens + 50
         assert used <= 100 + now * 100 / 60 + 50 + 1e-6

@@ -101,7 +101,7 @@ def test_names_are_looked_up_once(scene):
     scene.price = 20.0
     scene.spending.forget()
     assert scene.count()[1] == 0.0008
-    assert scene.spending.of("demo", "box")[1].output == 20.0
+    assert scene.spending._of("demo", "box")[1].output == 20.0
 
 
 def test_any_number_of_names_is_bounded():
