@@ -73,25 +73,6 @@ class Peers(Hears):
         guests = (guest.backend for each in self._households.values() for guest in each.guests.values())
         return any(each.name == backend and self.sleepers.want(each) for each in guests)
 
-    def household(self, name: str) -> Household:
-        """Give a peer with what is kept of it here. Raises KeyError."""
-        return self._households[name]
-
-    def told(self) -> list[dict[str, object]]:
-        """Describe each peer as plain data."""
-        return [
-            {
-                "name": name,
-                "url": str(each.peer.config.elsewhere).partition("?")[0],
-                "reached": not each.peer.away,
-                "reason": each.peer.away,
-                "instance": each.peer.instance,
-                "managed": each.peer.admin_key is not None,
-                "models": len(each.guests),
-            }
-            for name, each in self._households.items()
-        ]
-
     def silent(self) -> list[dict[str, object]]:
         """Describe those that have no model here, with the keys of `Member.told`: why that is, and no figures."""
         own = self._plane.directory.instance

@@ -172,7 +172,7 @@ async def test_a_peer_that_was_never_there(start_router, session):
     status, _, told = await ask(session, here, "m")
     assert status == 503
     assert "there" in told["error"]["message"]
-    assert here.fleet.peers.told()[0]["reached"] is False
+    assert here.fleet.peers.by_name["there"].away
 
 
 async def test_who_waits_for_a_load_there(launching, start_router, session, fake):
@@ -217,5 +217,5 @@ async def test_a_peer_at_https(start_router, session, fake, tmp_path):
     await eventually(lambda: "demo" in known(here))
     status, headers, _ = await ask(session, here, "demo")
     assert (status, headers["x-router-backend"]) == (200, "trusted/demo")
-    (_, strange) = here.fleet.peers.told()
-    assert "certificate" in strange["reason"]
+    assert list(here.fleet.peers.by_name) == ["trusted", "strange"]
+    assert "certificate" in here.fleet.peers.by_name["strange"].away

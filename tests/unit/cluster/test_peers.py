@@ -153,10 +153,10 @@ async def test_a_peer_that_is_away(scene):
     assert not backend.health.coming
     (told,) = scene.peers.models_told()
     assert (told["state"], told["detail"]) == ("failed", "can't be reached: no answer in 2 s")
-    assert not scene.peers.told()[0]["reached"]
+    assert scene.peers.by_name["there"].away
     scene.tell(peer, Served("m"), instance=B)
     assert backend.health.usable
-    assert scene.peers.told()[0]["reached"]
+    assert not scene.peers.by_name["there"].away
 
 
 async def test_what_a_peer_has_that_is_away(scene):
