@@ -158,10 +158,15 @@ class Peers(Hears):
 
     # What is heard of a peer
 
+    def _kept_of(self, peer: Peer) -> Household | None:
+        """Give what is kept of a peer; None: it was removed, and another one may have its name."""
+        household = self._households.get(peer.name)
+        return household if household is not None and household.peer is peer else None
+
     def beat(self, peer: Peer) -> None:
         """Note that it lives, and looks after its engines."""
-        household, now = self._households.get(peer.name), self._plane.loop.time()
-        if household is None or household.peer is not peer:
+        household, now = self._kept_of(peer), self._plane.loop.time()
+        if household is None:
             return
         for name, guest in household.guests.items():
             backend = guest.backend
@@ -177,8 +182,8 @@ class Peers(Hears):
 
     def gone(self, peer: Peer) -> None:
         """Take out all of its models; what has no byte of an answer goes elsewhere, where there is room."""
-        household = self._households.get(peer.name)
-        if household is not None and household.peer is peer:
+        household = self._kept_of(peer)
+        if household is not None:
             household.known_as = ""
             self._begin_to_wait(household)
             self._leave_behind(household)
@@ -187,8 +192,8 @@ class Peers(Hears):
 
     def waits(self, peer: Peer) -> None:
         """See whether requests still wait for it, and whether there is room elsewhere by now for those that it has."""
-        household = self._households.get(peer.name)
-        if household is None or household.peer is not peer:
+        household = self._kept_of(peer)
+        if household is None:
             return
         healths = [each.backend.health for each in household.guests.values()]
         peer.sleeps = bool(healths) and all(each.asleep and not each.coming for each in healths)
@@ -215,8 +220,8 @@ class Peers(Hears):
 
     def news(self, peer: Peer) -> None:
         """Have its models stand here as they do there."""
-        household = self._households.get(peer.name)
-        if household is None or household.peer is not peer or peer.away:
+        household = self._kept_of(peer)
+        if household is None or peer.away:
             return
         household.until, household.waited = -inf, False
         if household.known_as != peer.instance or not peer.instance:
