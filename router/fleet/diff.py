@@ -233,7 +233,8 @@ def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     """Name the changed keys that take another process, or another server."""
     if old.launch is None or new.launch is None:
         keys = ("url", "router", "launch", "api_key", "admin_key", "headers", "tls")
-        return [key for key in keys if getattr(_as_one(old.config), key) != getattr(_as_one(new.config), key)]
+        before, after = _as_one(old.config), _as_one(new.config)
+        return [key for key in keys if getattr(before, key) != getattr(after, key)]
     one, other = old.launch.spec, new.launch.spec
     changed = [
         key for key in ("engine", "model", "served_name", "args", "env") if getattr(one, key) != getattr(other, key)
