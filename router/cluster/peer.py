@@ -45,7 +45,7 @@ AGAIN: Final = 0.4
 half a second, also where a network drops what is sent to it."""
 
 SELDOM: Final = 5.0
-"""As many more while its machine sleeps, and nobody has it woken."""
+"""Seconds that are added to `AGAIN` while its machine sleeps and nobody has it woken."""
 
 POLL: Final = 2.0
 """Seconds between two lists of its models, where its events can't be followed."""
@@ -64,7 +64,7 @@ LONGEST_PAUSE: Final = 2.0
 """Seconds until a subscription that has ended is begun anew; doubled while none tells anything."""
 
 UNREADABLE_PAUSE: Final = 60.0
-"""As many at most, after what it told couldn't be read: to read that, too, takes time from requests."""
+"""The longest pause where what it tells can't be read: each try to read it takes time from requests."""
 
 NOT_ASKED: Final = "not asked yet"
 

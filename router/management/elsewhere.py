@@ -32,7 +32,7 @@ FRESH: Final = 1.0
 """Seconds for which what a peer told of its models is as good as new: the page asks every two."""
 
 PATIENCE: Final = 0.5
-"""Seconds that who looks waits for a peer's answer: what its events told is there at once."""
+"""Seconds that a person who looks waits for a peer's answer; what its events have told is shown in any case."""
 
 LOOK_EVERY: Final = 0.1
 """Seconds between two looks whether a machine that is being woken has come."""
@@ -149,9 +149,9 @@ class Elsewhere:
         if (found := self._peers.of(name)) is not None:
             peer, own = found
             return self._remote(peer), peer.models[own].backends or (own,)
-        longest = _longest(self._peers.by_name, name)
-        assert longest is not None  # noqa: S101  (it was asked for its `peer` before)
-        return self._remote(self._peers.by_name[longest]), (name.removeprefix(f"{longest}/"),)
+        whose = self.peer(name)
+        assert whose is not None  # noqa: S101  (it was asked for its `peer` before)
+        return self._remote(self._peers.by_name[whose]), (name.removeprefix(f"{whose}/"),)
 
     def _one(self, name: str) -> tuple[Remote, Sequence[str]]:
         """Give it with one backend. Raises ConflictError where the name means several."""
