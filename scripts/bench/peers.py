@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from statistics import median
 
 import uvloop
 
-from scripts.bench.load import chat_request
+from scripts.bench.cases import answers
 from scripts.bench.proxies import MODEL
 from scripts.instruments.answers import TimedAnswer
 from scripts.instruments.client import ClientPool, LoadTarget
@@ -67,20 +66,12 @@ class Reading(EngineConnection):
         asyncio.get_running_loop().call_later(EVERY, self._say, said + 1)
 
 
-def serves(port: int) -> bool:
-    """Tell whether the model is served at this port."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-        sock.sendall(chat_request(port, BODY))
-        return sock.recv(12) == b"HTTP/1.1 200"
-    return False
-
-
 @contextlib.contextmanager
 def engine(core: int, ttft: float, folder: Path) -> Iterator[int]:
     """Run an engine; give its port."""
     port = free_port()
     command = [sys.executable, "-m", "scripts.bench.peers", "--engine", str(port), "--ttft", str(ttft)]
-    with running(command, core, lambda: serves(port), folder / "engines.log"):
+    with running(command, core, lambda: answers(port), folder / "engines.log"):
         yield port
 
 
@@ -98,7 +89,7 @@ def router(name: str, backends: list[dict[str, object]], core: int, folder: Path
     # JSON is YAML, too.
     (place / "router.yaml").write_text(json.dumps(told))
     command = [sys.executable, "-P", "-m", "router", "--config", str(place / "router.yaml")]
-    with running(command, core, lambda: serves(port), place / "router.out"):
+    with running(command, core, lambda: answers(port), place / "router.out"):
         yield port
 
 
@@ -113,10 +104,10 @@ async def ask(port: int, rate: float, seconds: float) -> tuple[list[float], int]
         await pool.ask(request, answer, LONGEST)
         return answer
 
-    answers = await asyncio.gather(*(one(began + number / rate) for number in range(round(rate * seconds))))
+    ended = await asyncio.gather(*(one(began + number / rate) for number in range(round(rate * seconds))))
     pool.close()
-    good = [each.first - each.due for each in answers if not each.failure and each.first]
-    return good, len(answers) - len(good)
+    good = [each.first - each.due for each in ended if not each.failure and each.first]
+    return good, len(ended) - len(good)
 
 
 def p99(port: int, asked: argparse.Namespace, seconds: float) -> tuple[float, float, int]:
