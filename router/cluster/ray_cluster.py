@@ -9,9 +9,9 @@ Each replica has two keys of its own, made here for each time that it is placed.
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -28,6 +28,7 @@ LISTENS_WITHIN: Final = 60.0
 """Seconds in which a node router must listen: it loads its engine afterwards, and tells how far that is."""
 
 SOON: Final = 0.0
+"""Seconds until a replica is there: nobody knows them, so requests wait for as long as they may."""
 
 log = structlog.get_logger("router")
 
@@ -36,7 +37,7 @@ class Home(Protocol):
     """What the fleet does for a replica, by its name."""
 
     def wait_for(self, name: str, entry: BackendConfig, reason: str, due: float | None) -> None:
-        """Have requests for its models wait, for `due` seconds at most, or be told the reason why not (None)."""
+        """Have requests for its models wait: it is there in `due` seconds. None: they are told the reason at once."""
 
     def joins(self, peer: BackendConfig) -> None:
         """Take in its router as a peer; it is waited for until that serves."""
@@ -63,7 +64,7 @@ class Placed:
     waits: bool = False
     waits_since: float = 0.0
     is_peer: bool = False
-    reason: str = field(default="")
+    reason: str = ""
 
     @property
     def id(self) -> str:
@@ -149,28 +150,6 @@ class RayCluster:
         for task in tuple(self._tasks):
             task.cancel()
         await self._link.stop()
-
-    # What there is
-
-    def told(self) -> list[dict[str, Any]]:
-        """Describe each replica as plain data."""
-        now = self._now()
-        return [
-            {
-                "name": name,
-                "state": each.replica.state.value,
-                "reason": self._reason(each, now),
-                "asks": str(each.replica.asks),
-                "node": each.replica.where or None,
-                "gpus": list(each.replica.gpus),
-            }
-            for name, each in self._placed.items()
-        ]
-
-    @property
-    def helper(self) -> int | None:
-        """The helper's process."""
-        return self._link.pid
 
     # What the helper says
 

@@ -17,7 +17,7 @@ from router.fleet.members import Member, cap_of
 from router.proxy.plane import Plane
 
 GONE = "is placed anew on Ray"
-"""Why a stand-in is retired; nobody reads it whose request has another backend."""
+"""Why a stand-in is retired. Only clients whose requests find no other backend read it."""
 
 
 class OnRay:

@@ -52,8 +52,6 @@ class Home:
 class Helper:
     """A helper that notes what it is told."""
 
-    pid = 1
-
     def __init__(self) -> None:
         self.started: tuple[str | None, str] | None = None
         self.told: list[dict[str, Any]] = []
@@ -100,14 +98,18 @@ class Scene:
         await eventually(lambda: len(self.helper.told) >= count)
         return self.helper.told[count - 1]
 
-    async def up(self) -> None:
-        """Have one replica up."""
+    async def runs(self) -> None:
+        """Have the router of one replica run, which hasn't told its models yet."""
         self.add()
         self.cluster.start()
         self.say("connected", ray="2.60.0", nodes=NODES)
         await self.told(1)
         self.say("placed", name="qwen#1", ip="10.0.0.1", gpus=[])
         self.say("up", name="qwen#1", url="http://10.0.0.1:1234")
+
+    async def up(self) -> None:
+        """Have one replica up."""
+        await self.runs()
         self.home.joined.add("qwen")
         await eventually(lambda: not self.home.waits)
 
@@ -146,12 +148,7 @@ async def test_a_replica_is_asked_for_and_becomes_a_peer_that_its_keys_open(scen
 
 
 async def test_until_its_models_have_joined_it_is_waited_for(scene):
-    scene.add()
-    scene.cluster.start()
-    scene.say("connected", ray="2.60.0", nodes=NODES)
-    await scene.told(1)
-    scene.say("placed", name="qwen#1", ip="10.0.0.1", gpus=[])
-    scene.say("up", name="qwen#1", url="http://10.0.0.1:1234")
+    await scene.runs()
     await eventually(lambda: scene.home.waits["qwen"] == ("its router runs on 10.0.0.1", 0.0))
     scene.home.joined.add("qwen")
     await eventually(lambda: not scene.home.waits)
@@ -222,19 +219,6 @@ async def test_one_that_was_never_asked_for_ends_at_once(scene):
     scene.cluster.remove("qwen")
     assert scene.home.waits == {}
     assert scene.helper.told == []
-
-
-async def test_all_are_told_with_where_they_are(scene):
-    await scene.up()
-    (told,) = scene.cluster.told()
-    assert told == {
-        "name": "qwen",
-        "state": "up",
-        "reason": "its router runs on 10.0.0.1",
-        "asks": "1 CPU",
-        "node": "10.0.0.1",
-        "gpus": [],
-    }
 
 
 async def test_a_model_beside_router_yaml_is_told_by_its_whole_path(tmp_path):
