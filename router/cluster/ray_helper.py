@@ -59,7 +59,7 @@ NODE_ID = "ray.io/node-id"
 class NodeRouter:
     """One router of ours on a node, with what Ray assigned to this actor.
 
-    Ray carries this class to the nodes: it may refer to nothing of ours outside itself.
+    Ray carries this class to the nodes: it may refer to nothing of ours outside this file.
     """
 
     def place(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class NodeRouter:
         self.ip = str(ray.util.get_node_ip_address())
         self.gpus = [str(each) for each in ray.get_gpu_ids()]
         self.head = str(context.gcs_address)
-        return {"node": node, "ip": self.ip, "gpus": self.gpus, "labels": labels, "actor": os.getpid()}
+        return {"node": node, "ip": self.ip, "gpus": self.gpus, "labels": labels}
 
     def start(self, python: str, config: dict[str, Any], within: float, *, several: bool) -> dict[str, Any]:
         """Start the router on this node; return once it listens. Raises RuntimeError with what it said.
@@ -122,11 +122,10 @@ class NodeRouter:
     def stop(self, seconds: float) -> None:
         """Have the router end what it has in flight, and wait until it is gone."""
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill()
+        self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _said(self) -> str:
@@ -136,14 +135,15 @@ class NodeRouter:
 
 
 def clean_up() -> None:
-    """Remove the folders of node routers whose actors are gone: who is killed can't do it."""
+    """Remove the folders of node routers whose actors are gone: an actor that is killed can't do it."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*-*"):
         try:
             os.kill(int(folder.name.removeprefix(FOLDERS).partition("-")[0]), 0)
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except (PermissionError, ValueError):
-            continue  # another user's, or no folder of this kind
+            # Another user's, or no folder of this kind.
+            continue
 
 
 class Pipe:
@@ -187,9 +187,6 @@ class Replica:
         self._group: Any = None
         self._removed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-
-    def start(self) -> None:
-        """Ask Ray for its place."""
         self._thread.start()
 
     @property
@@ -203,17 +200,18 @@ class Replica:
         threading.Thread(target=self._end, args=(seconds,), daemon=True).start()
 
     def _end(self, seconds: float) -> None:
-        actor = self._actor
-        if actor is not None and seconds:
-            with contextlib.suppress(Exception):  # it is gone, or not there yet: killed below all the same
-                self._ray.get(actor.stop.remote(seconds), timeout=seconds + 10)
+        if self._actor is not None and seconds:
+            # Whatever Ray raises, it is killed below.
+            with contextlib.suppress(Exception):
+                self._ray.get(self._actor.stop.remote(seconds), timeout=seconds + 10)
         self.kill()
         self._thread.join(30)
         self._pipe.send("removed", name=self.name)
 
     def kill(self) -> None:
         """End it now; Ray forgets what it asked for."""
-        with contextlib.suppress(Exception):  # the cluster may be gone, and all with it
+        # Whatever Ray raises: the cluster may be gone, and all with it.
+        with contextlib.suppress(Exception):
             if self._group is not None:
                 self._ray.util.remove_placement_group(self._group)
         with contextlib.suppress(Exception):
@@ -223,11 +221,12 @@ class Replica:
     def _run(self) -> None:
         try:
             self._live()
-        except Exception as error:  # noqa: BLE001 -- whatever Ray raises, this replica is gone, and the router is told why
+        # Whatever Ray raises, this replica is gone, and the router is told why.
+        except Exception as error:  # noqa: BLE001
             if not self._removed.is_set():
                 self._pipe.send("gone", name=self.name, why=reason(error), failed=isinstance(error, RuntimeError))
         finally:
-            if not self._removed.is_set():  # else its end is under way
+            if not self._removed.is_set():  # else `_end` kills it
                 self.kill()
 
     def _live(self) -> None:
@@ -322,7 +321,7 @@ def reason(error: BaseException) -> str:
 
 def nodes_of(ray: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- no stubs
     """Tell what each living node has, and what of it is free."""
-    free = ray._private.state.available_resources_per_node()  # noqa: SLF001 -- the public function gives sums alone
+    free = ray._private.state.available_resources_per_node()  # noqa: SLF001 -- the public one gives sums alone
     return [
         {
             "node": each["NodeID"],
@@ -347,7 +346,7 @@ def follow(ray: Any, pipe: Pipe, ended: threading.Event) -> None:  # noqa: ANN40
     while not ended.wait(LOOK_EVERY):
         try:
             now = nodes_of(ray)
-        except Exception as error:  # noqa: BLE001 -- of the head, which may come back
+        except Exception as error:  # noqa: BLE001 -- its head may come back
             print(reason(error), file=sys.stderr)  # noqa: T201
             continue
         if now != before:
@@ -355,9 +354,9 @@ def follow(ray: Any, pipe: Pipe, ended: threading.Event) -> None:  # noqa: ANN40
             pipe.send("nodes", nodes=now)
 
 
-def give_up(pipe: Pipe, address: str) -> None:
+def give_up(pipe: Pipe, why: str) -> None:
     """End, as no cluster was found."""
-    pipe.send("failed", why=f"no cluster answers at {address} within {CONNECTS_WITHIN:g} s")
+    pipe.send("failed", why=why)
     os._exit(1)
 
 
@@ -367,13 +366,14 @@ def main(address: str) -> None:
     import ray  # noqa: PLC0415 -- what it prints goes to stderr from here on
 
     # Ray itself tries for minutes.
-    late = threading.Timer(CONNECTS_WITHIN, give_up, (pipe, address))
+    no_answer = f"no cluster answers at {address} within {CONNECTS_WITHIN:g} s"
+    late = threading.Timer(CONNECTS_WITHIN, give_up, (pipe, no_answer))
     late.start()
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the router tells it
-        pipe.send("failed", why=reason(error))
-        os._exit(1)
+    # Whatever Ray raises, the router is told it.
+    except Exception as error:  # noqa: BLE001
+        give_up(pipe, reason(error))
     late.cancel()
     suspects, ended, replicas = Suspects(), threading.Event(), dict[str, Replica]()
     pipe.send("connected", ray=ray.__version__, nodes=nodes_of(ray))
@@ -383,7 +383,6 @@ def main(address: str) -> None:
         if said["do"] == "place":
             replicas = {name: each for name, each in replicas.items() if not each.is_over}
             replicas[said["name"]] = Replica(ray, said, pipe, suspects)
-            replicas[said["name"]].start()
         elif (replica := replicas.pop(said["name"], None)) is not None:
             replica.remove(said["seconds"])
     ended.set()
@@ -396,5 +395,6 @@ def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this file's folder: no module of it is to be taken for another
+    # Without this file's folder: a module in it could be taken for another of the same name.
+    sys.path.pop(0)
     main(sys.argv[1])
