@@ -18,6 +18,9 @@ ADAPTER: Final = "application/vnd.ollama.image.adapter"
 PARAMS: Final = "application/vnd.ollama.image.params"
 SYSTEM: Final = "application/vnd.ollama.image.system"
 
+NO_GGUF: Final = "Ollama has it in a form of its own, or elsewhere: no GGUF file is in its store"
+"""Why a model of the store can't be used, if its manifest names no GGUF file."""
+
 _HOST, _LIBRARY, _LATEST = "registry.ollama.ai", "library", "latest"
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 
@@ -49,7 +52,7 @@ def blobs_of(manifest: bytes) -> Named | str:
     except ValueError as error:
         return str(error)
     if MODEL not in found:
-        return "Ollama has it in a form of its own, or elsewhere: no GGUF file is in its store"
+        return NO_GGUF
     return Named(found[MODEL], found.get(PROJECTOR))
 
 

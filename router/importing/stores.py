@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from launchers.files import read_ordinary
-from launchers.scan.ollama import ADAPTER, MODEL, PARAMS, SYSTEM, layers_of, name_of
+from launchers.scan.ollama import ADAPTER, MODEL, NO_GGUF, PARAMS, SYSTEM, layers_of, name_of
 from router.importing import lm_studio, ollama
 from router.importing.imported import mapping
 from router.scan.models import Machine, Model, scan
@@ -59,8 +59,7 @@ def _manifests(store: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
 def _stored(name: str, blobs: Mapping[str, str], store: Path, models: Mapping[str, Model]) -> ollama.Stored | None:
     """Describe the model of a name; None for what is no manifest of one."""
     if MODEL not in blobs:
-        why = "Ollama has it in a form of its own, or elsewhere: no GGUF file is in its store"
-        return ollama.Stored(name, {}, reason=why) if blobs else None
+        return ollama.Stored(name, {}, reason=NO_GGUF) if blobs else None
     model = models.get(str(store / "blobs" / blobs[MODEL]))
     if model is None:
         return ollama.Stored(name, {}, reason="its file isn't in Ollama's store")
