@@ -83,7 +83,8 @@ def main() -> None:
             sys.exit(f"--{flag}: {error}")
     try:
         server = xllamacpp.Server(parameters)
-    except Exception as error:  # noqa: BLE001 -- whatever it is, what follows is the same
+    # Whatever the package raises, there is no server: this process ends and says why.
+    except Exception as error:  # noqa: BLE001
         sys.exit(f"the server did not start: {error}")
     print(f"serving at {server.listening_address}", flush=True)  # noqa: T201
     threading.Event().wait()
