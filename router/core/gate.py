@@ -153,8 +153,14 @@ class Gate:
 
         Of several the first that is valid counts, a bearer token before another; else one that has expired.
         """
-        found = [key for shown in _shown(headers) if (key := self._keys.find(shown)) is not None]
-        return next((key for key in found if not key.has_expired(now)), found[0] if found else None)
+        expired = None
+        for shown in _shown(headers):
+            key = self._keys.find(shown)
+            if key is not None:
+                if not key.has_expired(now):
+                    return key
+                expired = expired or key
+        return expired
 
     def _admin_of(self, headers: Headers) -> Admin | None:
         for shown in _shown(headers):
@@ -166,7 +172,8 @@ class Gate:
 
 def _shown(headers: Headers) -> list[bytes]:
     """Give what a request shows as keys: as bearer tokens, then in headers of their own; none of them is empty."""
-    bearers, plain = list[bytes](), list[bytes]()
+    bearers: list[bytes] = []
+    plain: list[bytes] = []
     for name, value in headers:
         if name == b"authorization":
             if value[:7].lower() == b"bearer ":
