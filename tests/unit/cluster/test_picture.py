@@ -1,8 +1,10 @@
 import json
 
+import msgspec
 import pytest
 
 from launchers.abilities import Abilities
+from router.api.admin.peers import PictureTold, ServedTold
 from router.cluster import picture as pictures
 from router.cluster.picture import (
     MOST_MODELS,
@@ -120,6 +122,19 @@ def test_events_are_read_as_they_come():
         found = [each for at in range(0, len(said), 7) for each in events.feed(said[at : at + 7])]
         assert found == [Told(OWN, models=(Served("m"),))]
         assert not events._line
+
+
+def test_what_is_read_is_what_a_router_tells():
+    """Each field of it, by the same name: two types describe it, as a reader takes what a later version may have."""
+    model = ServedTold(
+        name="m", state="loading", seconds=9.0, share=0.5, reason="r", retry_in=5.0, waiting=1, in_flight=2,
+        max_in_flight=3, footprint={"ram": 4}, engine="mlx", backends=("m-1",), targets=("n",), context=5,
+        capabilities=("tools",), lacks=("/v1/rerank",), through=(FAR,),
+    )  # fmt: skip
+    assert model.model_fields_set == set(ServedTold.model_fields)
+    told = PictureTold(instance=OTHER, whole=False, models=(model,), gone=("x",))
+    (read,) = Events().feed(f"data: {told.model_dump_json()}\n\n".encode())
+    assert json.loads(msgspec.json.encode(read)) == told.model_dump(mode="json")
 
 
 def test_an_endless_event(monkeypatch):
