@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import aiohttp
@@ -23,12 +22,6 @@ def haproxy() -> str:
     found = os.environ.get("HAPROXY") or shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
     assert found, "no haproxy here: apt install haproxy, or set HAPROXY to the path of one"
     return found
-
-
-def free_port() -> int:
-    """Give a port that nobody listens at now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def block(language: str, containing: str = "") -> str:

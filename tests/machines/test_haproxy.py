@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
+from launchers.ports import free_port
 from tests.fakes.engine import FakeEngine, expected_stream
-from tests.machines.conftest import block, folder_of, free_port, haproxy
+from tests.machines.conftest import block, folder_of, haproxy
 from tests.running import RunningRouter, eventually
 
 CHAT = {"model": "demo", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
