@@ -1,12 +1,32 @@
-"""What a router.yaml does with a request, as far as its catalog and its routes decide it."""
+"""What comes of an import, and what its router.yaml does with a request, as far as its catalog and routes decide it."""
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from router.config import Config
+from router.config import Config, load
 from router.core.catalog import Backend, Catalog
 from router.core.reshape import reshaped
 from router.fleet.diff import Plan
+from router.importing import recognising
+from router.importing.accepting import accepted, stand_ins
+from router.importing.imported import Imported
+
+
+class Made(NamedTuple):
+    """An import, the text of its router.yaml, and that as the router reads it."""
+
+    imported: Imported
+    text: str
+    config: Config
+
+
+def made_of(raw: bytes, file: str = "f") -> Made:
+    """Import another program's file, and read what is written, with all its variables set."""
+    imported = recognising.imported(raw, file)
+    assert imported is not None
+    text = accepted(imported)
+    return Made(imported, text, load(Path("router.yaml"), stand_ins(imported.variables), text.encode()).config)
 
 
 class Routed:

@@ -10,9 +10,9 @@ from launchers.engines import ENGINES
 from router.cli import check
 from router.cli.main import main
 from router.doctor.looking import look_at_machine
-from router.importing import recognising
-from router.importing.accepting import accepted, stand_ins
+from router.importing.accepting import stand_ins
 from tests.running import REPOSITORY
+from tests.unit.importing.routed import made_of
 
 FILES = sorted((Path(__file__).parent / "imports").glob("*/*.*"))
 
@@ -26,9 +26,7 @@ def machine():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_check_accepts_it(tmp_path, monkeypatch, capsys, machine, file):
     """Its programs are there, and so are models beside it."""
-    imported = recognising.imported(file.read_bytes(), file.name)
-    assert imported is not None
-    text = accepted(imported)
+    imported, text, _ = made_of(file.read_bytes(), file.name)
     (tmp_path / "router.yaml").write_text(text)
     (tmp_path / "models").mkdir()
     for name in set(re.findall(r"models/[\w.-]+\.gguf", text)):

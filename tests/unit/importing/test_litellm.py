@@ -4,13 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from router.config import Config, load
 from router.core.errors import ModelNotFoundError
 from router.core.keys import digest
-from router.importing import recognising
-from router.importing.accepting import accepted, stand_ins
-from router.importing.imported import Imported
-from tests.unit.importing.routed import Routed
+from tests.unit.importing.routed import Made, Routed, made_of
 
 FILES = Path(__file__).parent / "imports" / "litellm"
 SECRETS = ("sk-of-canada", "of-nobody", "sk-secret-of-the-house", "sk-of-the-team", "sk-1234", "u:p@db")
@@ -62,17 +58,8 @@ CHANGES = [
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[str, tuple[Imported, str, Config]]:
-    """Give each import, the text of its router.yaml, and that as the router reads it."""
-    found = {}
-    for name in REQUESTS:
-        path = FILES / f"{name}.yaml"
-        imported = recognising.imported(path.read_bytes(), path.name)
-        assert imported is not None
-        text = accepted(imported)
-        config = load(Path("router.yaml"), stand_ins(imported.variables), text.encode()).config
-        found[name] = imported, text, config
-    return found
+def made() -> dict[str, Made]:
+    return {name: made_of((FILES / f"{name}.yaml").read_bytes(), f"{name}.yaml") for name in REQUESTS}
 
 
 @pytest.mark.parametrize(("name", "model"), [(name, model) for name, table in REQUESTS.items() for model in table])
@@ -193,21 +180,15 @@ def test_limits_of_new_keys_are_told_as_the_command_has_them(made):
     assert "--requests-per-minute 60 --tokens-per-minute 100000 --max-in-flight 4 --cost-per-day 2" in why
 
 
-def conversion(text: str) -> Config:
-    imported = recognising.imported(text.encode(), "f")
-    assert imported is not None
-    return load(Path("router.yaml"), stand_ins(imported.variables), accepted(imported).encode()).config
-
-
 def test_fallbacks_in_a_circle_and_aliases_of_a_group():
     """Each model stands once; a group's own name wins over an alias."""
-    config = conversion(
+    text = (
         "model_list:\n"
         "- {model_name: a, litellm_params: {model: x, custom_llm_provider: openai, api_base: 'http://a:1/v1'}}\n"
         "- {model_name: b, litellm_params: {model: openai/y, api_base: 'http://b:1/v1'}}\n"
         "router_settings: {fallbacks: [{a: [b]}, {b: [a]}], model_group_alias: {b: a, c: b}}\n"
     )
-    routed = Routed(config)
+    routed = Routed(made_of(text.encode()).config)
     assert {name: routed.where(name) for name in "abc"} == {
         "a": "a-1:x > b-1:y",
         "b": "b-1:y > a-1:x",
@@ -219,9 +200,7 @@ def test_a_url_with_a_password_is_a_variable():
     """And so is a header that is named like a secret."""
     params = "{model: openai/x, api_base: 'https://me:pw@a/v1', headers: {x-key: s3}}"
     text = f"model_list: [{{model_name: a, litellm_params: {params}}}]"
-    imported = recognising.imported(text.encode(), "f")
-    assert imported is not None
-    said = accepted(imported)
+    imported, said, _ = made_of(text.encode())
     assert not [each for each in ("pw@", "s3") if each in said]
     assert imported.variables.keys() == {"A_URL", "A_X_KEY"}
 
@@ -229,9 +208,8 @@ def test_a_url_with_a_password_is_a_variable():
 def test_a_key_of_the_file_never_gets_the_name_of_a_providers():
     """That may be set already, to a key that this server must not see."""
     params = "{model: openai/x, api_base: 'http://a:1/v1', api_key: sk-of-a}"
-    imported = recognising.imported(f"model_list: [{{model_name: m, litellm_params: {params}}}]".encode(), "f")
-    assert imported is not None
-    assert "${A_1_API_KEY:-}" in accepted(imported)
+    imported, said, _ = made_of(f"model_list: [{{model_name: m, litellm_params: {params}}}]".encode())
+    assert "${A_1_API_KEY:-}" in said
     assert imported.variables["A_1_API_KEY"].about == "key of a-1: as in the entry of line 1"
 
 

@@ -4,22 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from router.config import Config, foreign, load
+from router.config import foreign
 from router.core.errors import ModelNotFoundError
-from router.importing import llama_presets, recognising
-from router.importing.accepting import accepted, stand_ins
-from router.importing.imported import Imported
-from tests.unit.importing.routed import Routed
+from router.importing import llama_presets
+from tests.unit.importing.routed import Made, Routed, made_of
 
 FILE = Path(__file__).parent / "imports" / "llama-presets" / "models.ini"
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Imported, str, Config]:
-    imported = recognising.imported(FILE.read_bytes(), "models.ini")
-    assert imported is not None
-    text = accepted(imported)
-    return imported, text, load(Path("router.yaml"), stand_ins(imported.variables), text.encode()).config
+def made() -> Made:
+    return made_of(FILE.read_bytes(), FILE.name)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from router.config import Config, load
+from router.config import load
 from router.core.errors import ModelNotFoundError
-from router.importing import llama_swap, recognising, source
-from router.importing.accepting import accepted, stand_ins
-from router.importing.imported import Imported
-from tests.unit.importing.routed import Routed
+from router.importing import llama_swap, source
+from router.importing.accepting import accepted
+from tests.unit.importing.routed import Made, Routed, made_of
 
 FILES = Path(__file__).parent / "imports" / "llama-swap"
 SECRETS = ("hf_notasecretofanybody", "sk-inner", "0123456789abcdef", "sk-nobodys", "sk-of-mother")
@@ -125,23 +124,9 @@ LISTED = {
 """What /v1/models lists: aliases only where `includeAliasesInList` says so."""
 
 
-def read(name: str) -> Imported:
-    path = FILES / f"{name}.yaml"
-    found = recognising.imported(path.read_bytes(), path.name)
-    assert found is not None
-    return found
-
-
 @pytest.fixture(scope="module")
-def made() -> dict[str, tuple[Imported, str, Config]]:
-    """Give each import, the text of its router.yaml, and that as the router reads it."""
-    found = {}
-    for name in REQUESTS:
-        imported = read(name)
-        text = accepted(imported)
-        config = load(Path("router.yaml"), stand_ins(imported.variables), text.encode()).config
-        found[name] = imported, text, config
-    return found
+def made() -> dict[str, Made]:
+    return {name: made_of((FILES / f"{name}.yaml").read_bytes(), f"{name}.yaml") for name in REQUESTS}
 
 
 @pytest.mark.parametrize(("name", "model"), [(name, model) for name, table in REQUESTS.items() for model in table])
@@ -298,11 +283,8 @@ def test_what_is_left_out_is_told_with_its_line(made, name, what, line):
 )
 def test_where_others_are(text, model, where, url):
     """With variables in it, and with secrets, which become such."""
-    imported = recognising.imported(f"healthCheckTimeout: 15\n{text}".encode(), "f")
-    assert imported is not None
-    said = accepted(imported)
+    _, said, config = made_of(f"healthCheckTimeout: 15\n{text}".encode())
     assert "pw@" not in said
-    config = load(Path("router.yaml"), stand_ins(imported.variables), said.encode()).config
     assert Routed(config).where(model) == where
     assert config.backends[-1].url == url
 
