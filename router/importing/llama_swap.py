@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from router.importing import swap_models
 from router.importing.imported import Entry, Imported, Names, Value, hashed, is_true, literal, mapping, texts, whole
 from router.importing.swap_macros import Macros, carried
-from router.importing.swap_models import Shared
+from router.importing.swap_models import Shared, base_of
 from router.importing.swap_names import Meanings, filters
 
 if TYPE_CHECKING:
@@ -136,9 +135,8 @@ class _Reading:
                 self._timeouts(f"peers.{name}.timeouts", self._source.line("peers", name, "timeouts"))
 
     def _base(self, proxy: str, about: str) -> str:
-        """Give the base of a peer's API: what llama-swap adds begins with /v1."""
-        path = urlsplit(proxy).path.rstrip("/") if "${" not in proxy else ""
-        base = f"{proxy.rstrip('/')}/v1" if path else proxy.rstrip("/")
+        """Write the base of a peer's API."""
+        base = base_of(proxy)
         if "${" not in base:
             return self._found.url(base, about, f"where {about} is")
         written = carried(base, self._found, about)

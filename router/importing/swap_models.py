@@ -198,8 +198,7 @@ class Model:
             entry.reason = f"{why}: write {PORT} into a `cmd`, or its address into `url`"
             self._leave("cmd", entry.reason)
             return
-        base = proxy.rstrip("/")
-        base = f"{base}/v1" if url.path.strip("/") else base
+        base = base_of(proxy)
         entry.keys["url"] = (
             self._text(base) if "${" in base else self._found.url(base, self._name, f"where {self._name} is")
         )
@@ -273,6 +272,16 @@ class Model:
     def _leave(self, what: str, why: str, *, is_lost: bool = True) -> None:
         line = self._line(what.partition(":")[0])
         self._found.leave(f"models.{self._name}.{what}", why, line, is_lost=is_lost)
+
+
+def base_of(proxy: str) -> str:
+    """Give the base of the API at a `proxy`: llama-swap adds /v1 to its path, the router only where it has none."""
+    base = proxy.rstrip("/")
+    try:
+        url = urlsplit(base)
+    except ValueError:
+        return base
+    return f"{base}/v1" if url.netloc and url.path.strip("/") else base
 
 
 def _on_this_machine(words: Sequence[str]) -> tuple[str, ...]:

@@ -272,6 +272,12 @@ def test_what_is_left_out_is_told_with_its_line(made, name, what, line):
             "http://value-of-box:8080",
         ),
         (
+            "models: {}\npeers: {a: {proxy: 'http://${env.BOX}:8080/api/', models: [m]}}",
+            "m",
+            "a:m",
+            "http://value-of-box:8080/api/v1",
+        ),
+        (
             "models: {}\npeers: {a: {proxy: '${env.BOX}', models: [m], apiKey: 'x${env.K}'}}",
             "a/m",
             "a:m",
@@ -287,6 +293,15 @@ def test_where_others_are(text, model, where, url):
     assert "pw@" not in said
     assert Routed(config).where(model) == where
     assert config.backends[-1].url == url
+
+
+def test_a_peer_whose_url_is_none_is_a_comment():
+    """Nothing else of the file is lost by it."""
+    peers = "peers: {a: {proxy: 'http://[', models: [m]}, b: {proxy: 'http://b:1', models: [n]}}"
+    imported, text, config = made_of(f"models: {{}}\nhealthCheckTimeout: 15\n{peers}".encode())
+    assert [each.name for each in config.backends] == ["b"]
+    assert "  # - name: a\n" in text
+    assert [each.what for each in imported.left_out] == ["backend a", "route m"]
 
 
 def test_what_is_not_needed_is_no_loss(made):

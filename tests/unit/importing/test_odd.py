@@ -14,7 +14,8 @@ from router.importing.accepting import accepted
 FILES = sorted((Path(__file__).parent / "imports").glob("l*/*.yaml"))
 ODD = [
     None, 5, -1, 1.5, True, "", "x y", "${env.X}", "${", "os.environ/", [], [None], [[1]], {}, {"a": {"b": [1]}},
-    {"": 1}, ["a", "a"], "a\nb", "*", 10**20, {"a": None},
+    {"": 1}, ["a", "a"], "a\nb", "*", 10**20, {"a": None}, "http://[",
+    "x: {",
 ]  # fmt: skip
 
 
