@@ -18,10 +18,12 @@ def imported(raw: bytes, file: str, runs: Callable[[str], bool] = lambda _: Fals
 
     `runs` tells of a path whether it is the llama-server that the router itself runs.
     """
-    text = raw.decode(errors="replace")
-    if foreign.of_text(text) == foreign.LLAMA_PRESETS:
-        return llama_presets.imported(text.removeprefix("\ufeff"), file)
-    if foreign.of_text(text) == foreign.OLLAMA:
+    # Some editors write a byte order mark.
+    text = raw.decode("utf-8-sig", errors="replace")
+    said = foreign.of_text(text)
+    if said == foreign.LLAMA_PRESETS:
+        return llama_presets.imported(text, file)
+    if said == foreign.OLLAMA:
         return None
     found = source.parsed(raw, file)
     _, said = foreign.of_data(found.data)

@@ -6,7 +6,7 @@ import pytest
 
 from router.config import foreign
 from router.core.errors import ModelNotFoundError
-from router.importing import llama_presets
+from router.importing import llama_presets, recognising
 from tests.unit.importing.routed import Made, Routed, made_of
 
 FILE = Path(__file__).parent / "imports" / "llama-presets" / "models.ini"
@@ -74,6 +74,13 @@ def test_what_is_left_out_is_told_with_its_line(made, what, line):
 def test_what_stands_before_all_sections_is_a_model_if_it_names_one():
     found = llama_presets.imported("model = a.gguf\n[b]\nmodel = b.gguf\n", "f")
     assert [each.name for each in found.entries] == ["default", "b"]
+
+
+def test_a_byte_order_mark_is_no_part_of_them():
+    """Some editors write it."""
+    found = recognising.imported(b"\xef\xbb\xbf[a]\nmodel = a.gguf\n", "f")
+    assert found is not None
+    assert [each.name for each in found.entries] == ["a"]
 
 
 @pytest.mark.parametrize(
