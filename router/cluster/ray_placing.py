@@ -16,6 +16,7 @@ from typing import Any, Final
 from router.config import BackendConfig, Config
 from router.config.keys.launches import LaunchConfig
 from router.config.keys.units import duration_in_words
+from router.config.reading.environment import literal
 
 FIRST_PAUSE: Final = 1.0
 """Seconds until a replica is asked for again that failed; they double, to LONGEST_PAUSE."""
@@ -283,4 +284,4 @@ def plain(value: Any) -> Any:  # noqa: ANN401 -- any value of router.yaml
         return {name: plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
-    return str(value).replace("${", "$${") if isinstance(value, str) else value
+    return literal(value) if isinstance(value, str) else value

@@ -1,7 +1,7 @@
 """What comes of another program's configuration: entries of router.yaml, and a list of what is left out. Pure.
 
 Text in here is router.yaml's: `${NAME}` is a variable of the environment, `$${` a literal `${`. What comes from
-elsewhere passes `literal` or `reference`.
+elsewhere passes `literal`, or becomes a variable by `refer`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
+
+from router.config.reading.environment import literal
 
 Value = str | int | float | bool | Sequence["Value"] | Mapping[str, "Value"] | None
 """A value of router.yaml, as it is to be written there."""
@@ -157,13 +159,8 @@ def unused(wish: str, used: Mapping[str, object] | set[str], between: str) -> st
     return name
 
 
-def literal(text: str) -> str:
-    """Write text so that router.yaml means just this by it."""
-    return text.replace("${", "$${")
-
-
 def literals(value: Value) -> Value:
-    """Do that with all text in a value."""
+    """Write a value so that router.yaml means just the texts that are in it."""
     if isinstance(value, str):
         return literal(value)
     if isinstance(value, Mapping):

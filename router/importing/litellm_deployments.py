@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from router.config.reading.environment import literal
 from router.importing.commands import is_name_of_secret
-from router.importing.imported import Imported, Value, listed, literal, literals, mapping, number, texts, whole
+from router.importing.imported import Imported, Value, listed, literals, mapping, number, texts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from launchers.engines.common import HUB_FILE, HUB_ID
 from launchers.engines.flags import LONG
 from launchers.engines.llama_server import SWITCHES
+from router.config.reading.environment import literal
 from router.importing.commands import Launched, is_name_of_secret, of_options, value_of
-from router.importing.imported import Entry, Imported, Names, Route, Value, duration, literal, literals, number
+from router.importing.imported import Entry, Imported, Names, Route, Value, duration, literals, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,8 +12,9 @@ from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from router.config.reading.environment import literal
 from router.importing import swap_models
-from router.importing.imported import Entry, Imported, Names, Value, hashed, is_true, literal, mapping, texts, whole
+from router.importing.imported import Entry, Imported, Names, Value, hashed, is_true, mapping, texts, whole
 from router.importing.swap_macros import Macros, carried
 from router.importing.swap_models import Shared, base_of
 from router.importing.swap_names import Meanings, filters

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from router.config.reading.environment import literal
 from router.importing.commands import PORT
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def carried(value: Any, imported: Imported, about: str) -> Value:  # noqa: ANN40
         parts, end = list[str](), 0
         for found in _ENVIRONMENT.finditer(value):
             # llama-swap doesn't start without them.
-            parts += [value[end : found.start()].replace("${", "$${"), imported.refer(found[1], about, needed=True)]
+            parts += [literal(value[end : found.start()]), imported.refer(found[1], about, needed=True)]
             end = found.end()
-        return "".join([*parts, value[end:].replace("${", "$${")])
+        return "".join([*parts, literal(value[end:])])
     if isinstance(value, Mapping):
         return {name: carried(each, imported, about) for name, each in value.items()}
     if isinstance(value, list):

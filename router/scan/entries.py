@@ -7,6 +7,7 @@ from typing import Final
 
 from router.config import scalars
 from router.config.inserting import USUAL, Layout
+from router.config.reading.environment import literal
 from router.telemetry.logs import printable
 
 Value = str | int | bool | list[str] | Mapping[str, "Value"]
@@ -39,7 +40,7 @@ class Entry:
 
 def text(value: str) -> str:
     """Write text so that router.yaml means just this by it."""
-    return quoted(value.replace("${", "$${"))
+    return quoted(literal(value))
 
 
 def quoted(value: str) -> str:

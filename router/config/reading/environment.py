@@ -37,6 +37,11 @@ _REFERENCE = re.compile(
 _INDEX = re.compile(r"[0-9]{1,6}")
 
 
+def literal(text: str) -> str:
+    """Write text so that `expand` gives just this."""
+    return text.replace("${", "$${")
+
+
 def override(document: Document, environ: Mapping[str, str]) -> None:
     """Set the values of `ROUTER_…` variables in the document."""
     for variable in sorted(environ):
