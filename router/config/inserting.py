@@ -7,16 +7,15 @@ stand there, as behind `backends: [...]`, nothing is changed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from router.config.reading.files import LINE_BREAK
+from router.config.reading.places import LOADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class InsertError(Exception):
@@ -40,7 +39,7 @@ def inserted(text: str, write: Callable[[Layout], Iterable[str]]) -> str:
 
     The text must be YAML. Raises InsertError.
     """
-    top = yaml.compose(text, Loader=_LOADER)
+    top = yaml.compose(text, Loader=LOADER)
     if top is not None and (not isinstance(top, yaml.MappingNode) or top.flow_style):
         raise InsertError("the file is one mapping in { }: write its keys on lines of their own")
     found = None if top is None else next((pair for pair in top.value if pair[0].value == "backends"), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
@@ -19,8 +19,6 @@ from router.config.redact import HIDDEN, LIMITS, is_hidden_key, is_of_a_flag, is
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _PUBLIC: Final = LIMITS | {"name", "models", "paths", "expires", "weight", "priority", "scopes", "open", "teams"}
 """Keys below `auth` that say nothing secret."""
@@ -193,7 +191,7 @@ def _scalars(text: str, file: str, *, prompts: bool = False) -> list[_Scalar]:
     document = places.parse(text.encode(), file)
     if document.problems:
         raise ConfigError(document.problems)
-    walk, top = _Walk(prompts=prompts), yaml.compose(text, Loader=_LOADER)
+    walk, top = _Walk(prompts=prompts), yaml.compose(text, Loader=places.LOADER)
     if top is not None:
         walk.of(top, (), hide=False)
     return sorted((_scalar(text, node, paths, walk.hidden) for node, paths in walk.found), key=lambda each: each.begin)

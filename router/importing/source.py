@@ -13,12 +13,11 @@ import yaml
 from router.config import scalars
 from router.config.problems import KeyPath, SourcePosition
 from router.config.reading.files import decoded, fatal
-from router.config.reading.places import MAX_VALUES, events
+from router.config.reading.places import LOADER, MAX_VALUES, events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
 
@@ -43,7 +42,7 @@ def parsed(raw: bytes, file: str) -> Source:
     # For their bounds, and for words about broken syntax.
     events(text, file)
     reading = _Reading(file)
-    top = yaml.compose(text, Loader=_LOADER)
+    top = yaml.compose(text, Loader=LOADER)
     data = {} if top is None else reading.value(top, ())
     if not isinstance(data, dict):
         raise fatal(SourcePosition(file, 1, 1), "expected keys and values, such as `models:`, at the top of the file")

@@ -28,7 +28,7 @@ _CORE = "tag:yaml.org,2002:"
 _TAGS = {None, *(f"{_CORE}{kind}" for kind in ("str", "seq", "map"))}
 
 # libyaml's parser is five times as fast, but PyYAML may have been built without it.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
@@ -60,7 +60,7 @@ def _parsed(text: str, file: str) -> list[Any]:
     """The same. Raises ConfigError if they are too many or too deep."""
     events: list[Any] = []
     depth = documents = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
             events.append(event)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

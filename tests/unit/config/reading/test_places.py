@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)
 def loader(request, monkeypatch):
     """Each test runs with the C parser, where there is one, and with Python's."""
-    monkeypatch.setattr(places, "_LOADER", getattr(yaml, request.param, yaml.SafeLoader))
+    monkeypatch.setattr(places, "LOADER", getattr(yaml, request.param, yaml.SafeLoader))
     return request.param
 
 
