@@ -17,7 +17,7 @@ from router.config.keys.tls import ServerTlsConfig
 from router.fleet.launches import StartError
 from router.fleet.watch import Watcher
 from router.telemetry.tasks import aside, for_ever
-from router.tls.certificate import SOON, Certificate, load
+from router.tls.certificate import SOON, Certificate, files_of, load
 from router.tls.faults import TlsError
 
 log = structlog.get_logger("router")
@@ -25,11 +25,6 @@ log = structlog.get_logger("router")
 _DAY = 86400.0
 
 _OF_EACH = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-def files_of(config: ServerTlsConfig, folder: Path) -> tuple[Path, Path]:
-    """Give the files of the certificate and of its key; relative paths count from router.yaml's folder."""
-    return folder / Path(config.cert).expanduser(), folder / Path(config.key).expanduser()
 
 
 def loaded(config: ServerTlsConfig, folder: Path) -> Certificate:

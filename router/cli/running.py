@@ -19,14 +19,13 @@ from yarl import URL
 from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, ErrorTold
 from router.api.admin.models import ModelsTold, ModelTold
-from router.certificates import files_of
 from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, NobodyReadsError, printed
 from router.config import load
 from router.config.keys.values import url as checked_url
 from router.distribution import called
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
-from router.tls.certificate import pinned
+from router.tls.certificate import files_of, pinned
 from router.tls.faults import TlsError, read, why_not
 from router.tls.trust import trusting
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from router.config.keys.tls import ServerTlsConfig
 from router.tls.faults import TlsError, certificates_in, key_in, read
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -58,6 +59,11 @@ class Certificate:
     def __str__(self) -> str:
         """For whom it is, and how long: `router.lan, 127.0.0.1, until 2027-03-01`."""
         return f"{', '.join(self.names) or 'no name'}, until {self.until}"
+
+
+def files_of(config: ServerTlsConfig, folder: Path) -> tuple[Path, Path]:
+    """Give the files of the certificate and of its key; relative paths count from router.yaml's folder."""
+    return folder / Path(config.cert).expanduser(), folder / Path(config.key).expanduser()
 
 
 def load(cert: Path, key: Path) -> Certificate:
