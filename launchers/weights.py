@@ -29,7 +29,7 @@ def weights(model: str, environ: Mapping[str, str]) -> list[Path] | None:
         if path.is_dir():
             return _of_one_form(path)
         if hub := _HUB.fullmatch(model):
-            folder = hub_cache(environ) / f"models--{hub['repository'].replace('/', '--')}" / "snapshots"
+            folder = hub_cache(environ) / hub_folder(hub["repository"]) / "snapshots"
             snapshots = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
             if snapshots and hub["pattern"]:
                 # The pattern is a file, a glob, or a quantisation, which is a part of the names.
@@ -53,6 +53,11 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
         return Path(place).expanduser()
     cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
     return Path(environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
+
+
+def hub_folder(repository: str) -> str:
+    """Give the name of a repository's folder in the hub's cache."""
+    return f"models--{repository.replace('/', '--')}"
 
 
 def no_gguf(files: Iterable[Path]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from launchers.engines import ENGINES
+from launchers.weights import hub_folder
 from router.cli import models, own, pull
 from router.cli.client import Client
 from router.cli.exits import BAD_START, STOPPED_NOW, CommandError
@@ -133,5 +134,5 @@ def _is_called(model: Found, said: str, name: names.Name | None) -> bool:
         return True
     if name is None or not candidate.is_gguf:
         return False
-    folder = f"models--{name.repository.replace('/', '--')}"
-    return folder in Path(candidate.place).parts and name.what.lower() in candidate.place.rpartition("/")[2].lower()
+    place = Path(candidate.place)
+    return hub_folder(name.repository) in place.parts and name.what.lower() in place.name.lower()

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from launchers.weights import hub_folder
 from router.hub.errors import HubError
 from router.hub.listing import RemoteFile, Repository
 
@@ -26,7 +27,7 @@ class Cache:
     """The part of the cache that is one repository's, at one commit."""
 
     def __init__(self, folder: Path, repository: Repository) -> None:
-        name = f"models--{repository.name.replace('/', '--')}"
+        name = hub_folder(repository.name)
         self._cache = folder
         self._folder = folder / name
         self._locks = folder / ".locks" / name
