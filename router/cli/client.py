@@ -98,9 +98,8 @@ class Client:
             raise running.nobody(self.url, error, "") from None
 
     def _session(self) -> aiohttp.ClientSession:
-        trusted, _ = running.trusted(self.options) if self.url.startswith("https:") else (True, "")
-        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
-        return aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(ssl=trusted))
+        opened, _ = running.session(self.options, self.url, self.key)
+        return opened
 
     def _refused(self, status: int, body: bytes) -> CommandError:
         said = message_of(body) or f"it answers {status}"

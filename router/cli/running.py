@@ -1,4 +1,4 @@
-"""A running router, asked over its management API: for `ps`, `load` and `unload`."""
+"""A running router, asked over its management API, for all commands that do so."""
 
 import argparse
 import asyncio
@@ -143,17 +143,22 @@ def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[R]]) -> R
 
     async def ask_it() -> R:
         url, key = address(options)
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        trust, file = trusted(options) if url.startswith("https:") else (True, "")
-        connector = aiohttp.TCPConnector(ssl=trust)
-        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
-            router = Running(session, url, file)
+        opened, file = session(options, url, key)
+        async with opened:
+            router = Running(opened, url, file)
             found = await do(router)
         if router.stops:
             say("This router is stopping: what is under way may end, and nothing new is taken.\n", sys.stderr)
         return found
 
     return asyncio.run(ask_it())
+
+
+def session(options: argparse.Namespace, url: str, key: str) -> tuple[aiohttp.ClientSession, str]:
+    """Open a session for a router, which shows it this key; and give the file of `trusted`. Raises CommandError."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    trust, file = trusted(options) if url.startswith("https:") else (True, "")
+    return aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(ssl=trust)), file
 
 
 def tell(
