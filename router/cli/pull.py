@@ -22,7 +22,7 @@ from rich.progress import (
 
 from launchers.engines import ENGINES
 from launchers.weights import hub_cache
-from profiles import ProfileError, detect, load_profiles
+from profiles import Facts, ProfileError, detect, load_profiles
 from profiles.detect import gibibytes
 from router.cli import models, tables
 from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, printed
@@ -57,11 +57,12 @@ def run(options: argparse.Namespace) -> int:
     path: Path = options.config
     config = models.config_of(path, must_be_right=options.write and path.exists())
     try:
-        model = fetched(options, name, Machine(path.resolve().parent, config, facts=look(ENGINES)))
+        facts = look(ENGINES)
+        model = fetched(options, name, Machine(path.resolve().parent, config, facts=facts))
     except KeyboardInterrupt:
         say(f"\nWhat came of it is kept: `pull {name}` goes on with it.\n", sys.stderr)
         return STOPPED_NOW
-    return offered(options, model)
+    return _offered(options, model, facts)
 
 
 def fetched(options: argparse.Namespace, name: Name, machine: Machine) -> Model:
@@ -221,7 +222,7 @@ class _Bars:
 # What is offered afterwards
 
 
-def offered(options: argparse.Namespace, model: Model) -> int:
+def _offered(options: argparse.Namespace, model: Model, facts: Facts) -> int:
     """Offer the entry for router.yaml: it is written if a person agrees, or --write says so; otherwise printed."""
     path: Path = options.config
     if model.is_there:
@@ -231,15 +232,15 @@ def offered(options: argparse.Namespace, model: Model) -> int:
         why = f"{place} was fetched as the hub has it, but can't be used: {model.note}. Try another"
         raise CommandError(printable(why), BAD_START)
     if not model.entry.reason and (options.write or agreed(f"Add it to {path} as {model.name}? [Y/n]", usual=True)):
-        return printed(models.written(path, [model]) if path.exists() else _begun(path, model))
+        return printed(models.written(path, [model]) if path.exists() else _begun(path, model, facts))
     told = [f"# for {path}, below `backends:`; --write adds it there", *model.entry.lines()]
     return printed("\n".join(told))
 
 
-def _begun(path: Path, model: Model) -> str:
+def _begun(path: Path, model: Model, facts: Facts) -> str:
     """Write a first router.yaml with one model."""
     assert model.entry is not None  # noqa: S101  (the caller looked)
-    why = detect(look(ENGINES), load_profiles()).why
+    why = detect(facts, load_profiles()).why
     text = first_file([model.entry], printable(why), printable(str(path)), called())
     try:
         replace(path, None, text.encode(), os.environ)
