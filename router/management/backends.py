@@ -1,7 +1,6 @@
 """Backends that are drained, restarted and scaled."""
 
 from itertools import islice
-from typing import Final
 
 import structlog
 
@@ -11,12 +10,10 @@ from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.fleet.members import Member
 from router.management.described import Describe
-from router.management.elsewhere import Elsewhere
+from router.management.elsewhere import MOST_NAMED, Elsewhere
 from router.management.levers import Levers, override
 
 log = structlog.get_logger("router")
-
-_NAMES_IN_AN_ERROR: Final = 20
 
 
 class Backends:
@@ -125,6 +122,6 @@ def member_of(fleet: Fleet, name: str) -> Member:
     """Find a backend. Raises NotFoundError, which says what there is."""
     member = fleet.members.get(name)
     if member is None:
-        known = ", ".join(islice(fleet.members, _NAMES_IN_AN_ERROR))
+        known = ", ".join(islice(fleet.members, MOST_NAMED))
         raise NotFoundError(f"There is no backend '{name}'. Backends: {known or 'none'}.", param="name")
     return member

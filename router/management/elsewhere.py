@@ -35,10 +35,10 @@ PATIENCE: Final = 0.5
 """Seconds that a person who looks waits for a peer's answer; what its events have told is shown in any case."""
 
 LOOK_EVERY: Final = 0.1
-"""Seconds between two looks whether a machine that is being woken has come."""
+"""Seconds between two looks whether a peer can be reached, while something is awaited from it."""
 
 MOST_NAMED: Final = 20
-"""Backends that an error names."""
+"""Names that an error lists at most."""
 
 _FIRST: Final = (
     State.LOADED, State.DRAINING, State.LOADING, State.QUEUED, State.UNLOADING, State.RELEASING, State.FAILED,
@@ -228,7 +228,8 @@ async def _awake(peer: Peer, *, waits: bool) -> None:
         raise UnavailableError(f"'{peer.name}' sleeps, and is being woken: ask again when it is there.", retry_after=5)
     with suppress(TimeoutError):
         async with asyncio.timeout(peer.config.wake_timeout):
-            while peer.away:  # noqa: ASYNC110 -- who hears of a peer is told of all that it says
+            # A peer tells `Peers` alone that it is back.
+            while peer.away:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_EVERY)
 
 

@@ -27,14 +27,12 @@ from router.core.errors import ConflictError, ModelNotFoundError, RouterError
 from router.core.memory.refusals import MemoryShortageError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
-from router.management.elsewhere import Elsewhere, together
+from router.management.elsewhere import MOST_NAMED, Elsewhere, together
 from router.management.levers import Levers, override
 from router.proxy.plane import Plane
 from router.telemetry.tasks import heard
 
 log = structlog.get_logger("router")
-
-_NAMES_IN_AN_ERROR = 20
 
 
 class Models:
@@ -141,7 +139,7 @@ class Models:
         if name in managed:
             return (name,)
         if reason and name not in members:
-            shown = ", ".join(managed[:_NAMES_IN_AN_ERROR])
+            shown = ", ".join(managed[:MOST_NAMED])
             raise ModelNotFoundError(f"{reason} Launched: {shown or 'none'}.", param="name")
         raise ConflictError(f"'{name}' is not launched by this router, which can neither load nor unload it.")
 
