@@ -330,7 +330,8 @@ class Fleet:
             await self._memory.loader.load_for_people(member)
             return
         supervisor.revive()
-        while supervisor.is_ahead or supervisor.status.state not in _SETTLED:  # noqa: ASYNC110 -- a supervisor tells its member's owner alone
+        # A supervisor tells only its member's owner when its state changes.
+        while supervisor.is_ahead or supervisor.status.state not in _SETTLED:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY)
         if supervisor.status.state is not State.RUNNING:
             raise LoadFailedError(name, supervisor.status.detail, None)
