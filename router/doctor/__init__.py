@@ -2,7 +2,11 @@
 
 looking      looks at the machine, the disk, the port and remote servers; starts nothing
 judging      turns these facts into findings; pure
-cleaning     takes secrets out of text; pure
+guarding     those about security: engines with published faults, code, open files; pure
+faults       the published faults; pure
+keys         findings about the keys of clients; pure
 report       `--report`: all that a report of a fault needs, in one text
+cleaning     takes secrets out of text; pure
+quotes       takes the words of others out of lines of router.log; pure
 findings     the types of findings, and their output as text
 """

@@ -9,7 +9,7 @@ import os
 import platform
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -59,12 +59,14 @@ MOST: Final = 200_000
 
 def report(path: Path, environ: Mapping[str, str], facts: Facts, found: list[FindingGroup], now: float) -> str:
     """Write the report on the router.yaml at `path`. `found` is what doctor has found."""
-    texts = _texts(path, environ)
-    secrets = [*secrets_of_environment(environ, "\n".join(texts.values()))]
+    loaded: Loaded | None = None
     try:
-        loaded: Loaded | None = load(path, environ)
-    except ConfigError:
-        loaded = None
+        loaded = load(path, environ)
+        files = loaded.files
+    except ConfigError as error:
+        files = error.files or (path,)
+    texts = _texts(files)
+    secrets = [*secrets_of_environment(environ, "\n".join(texts.values()))]
     if loaded is not None:
         secrets += secrets_of(loaded.config)
     shown = {}
@@ -92,13 +94,8 @@ def report(path: Path, environ: Mapping[str, str], facts: Facts, found: list[Fin
     return Cleaner(secrets, str(Path.home())).clean(f"{TITLE}{when}\n{text}\n")
 
 
-def _texts(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def _texts(files: Iterable[Path]) -> dict[str, str]:
     """Read router.yaml and what it includes, each under its name."""
-    files = [path]
-    try:
-        files = [*load(path, environ).files]
-    except ConfigError as error:
-        files = [*error.files] or files
     read = {}
     for each in files:
         try:
