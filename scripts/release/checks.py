@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scripts.release.steps import ReleaseError, run, tell
@@ -12,7 +13,6 @@ from scripts.release.tree import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from scripts.release.steps import Toolbox
     from scripts.release.wheels import Python
@@ -42,7 +42,7 @@ def installs(toolbox: Toolbox, wheel: Path, pythons: Mapping[str, Python], folde
     since = time.monotonic()
     tag = wheel.name.split("-")[2]
     by_tag = {f"cp{version.replace('.', '')}": each.program for version, each in pythons.items()}
-    python = toolbox.fresh(by_tag.get(tag, sys.executable), folder / f"check-{tag}")  # type: ignore[arg-type]
+    python = toolbox.fresh(by_tag.get(tag, Path(sys.executable)), folder / f"check-{tag}")
     toolbox.install(python, wheel)
     place = folder / f"at-{tag}"
     place.mkdir()

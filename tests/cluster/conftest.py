@@ -14,7 +14,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from tests.running import REPOSITORY, RunningRouter, alive, eventually
+from tests.running import REPOSITORY, alive, eventually
 
 RAY_PYTHON = Path(os.environ.get("RAY_PYTHON", REPOSITORY / ".venv-ray/bin/python"))
 ENGINE = REPOSITORY / "tests/fakes/engine.py"
@@ -138,6 +138,3 @@ def no_more() -> Any:
     while left := [each.pid for each in node_routers() if alive(each)]:
         assert time.monotonic() < until, left
         time.sleep(0.05)
-
-
-__all__ = ["RunningRouter"]

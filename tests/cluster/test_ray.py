@@ -16,7 +16,6 @@ import yarl
 
 from tests.cluster.conftest import (
     Nodes,
-    RunningRouter,
     actor_of,
     all_gone,
     config,
@@ -26,7 +25,7 @@ from tests.cluster.conftest import (
     raylet_of,
     real,
 )
-from tests.running import alive, eventually
+from tests.running import RunningRouter, alive, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600), pytest.mark.usefixtures("no_more")]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Nodes, RunningRouter, all_gone, config, engines_of, fake, node_routers
+from launchers.ports import free_port
+from tests.cluster.conftest import Nodes, all_gone, config, engines_of, fake, node_routers
 from tests.cluster.test_ray import load, scale, serving
-from tests.running import alive, eventually
+from tests.running import RunningRouter, alive, eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600), pytest.mark.usefixtures("no_more")]
 
@@ -33,8 +33,7 @@ def redis(folder: Path) -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("there is no redis-server: apt install redis-server")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([program, "--port", str(port), "--save", "", "--dir", str(folder)])
     try:
         yield f"127.0.0.1:{port}"

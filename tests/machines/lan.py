@@ -35,13 +35,12 @@ def ip(*words: str) -> None:
 
 
 class Machine:
-    """A machine at an address. `cut` pulls its cable, `sleep` stops all that runs there, too."""
+    """A machine at an address. `cut` pulls its cable, and `mend` puts it in again."""
 
     def __init__(self, name: str, address: str, card: str = "") -> None:
         self.name = name
         self.address = address
         self._card = card
-        self.routers: list[asyncio.subprocess.Process] = []
 
     def start(self) -> None:
         """Put it into the network."""

@@ -158,7 +158,6 @@ async def test_machines_find_each_other(lan, tmp_path):
         text = block("yaml", "discover: mdns") + "backends: [{url: 'http://127.0.0.1:9', models: [x]}]\n"
         for name, machine in (("mac-studio", lan.mac), ("gaming-pc", lan.pc)):
             last = await stack.enter_async_context(Router(tmp_path / name, text, machine, KEYS))
-            machine.routers.append(last)
         shown = block("", "is another router on the network")
 
         async def found():
