@@ -66,6 +66,17 @@ def parser() -> argparse.ArgumentParser:
     takes_file(described, Path("router.yaml"))
     described.add_argument("--version", action="version", version=f"router {VERSION}")
     commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=name)
+    _add_checking(commands)
+    _add_running(commands)
+    _add_finding(commands)
+    add_using(commands)
+    _add_key(commands)
+    _add_service(commands)
+    return described
+
+
+def _add_checking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands that say what a start or a reload would do."""
     examined = commands.add_parser(
         "doctor",
         help="say what this machine is and what the router would run, and start nothing",
@@ -101,12 +112,6 @@ def parser() -> argparse.ArgumentParser:
     planned.add_argument(
         "--running", type=Path, default=Path("router.yaml"), metavar="FILE", help="what runs; default: router.yaml"
     )
-    _add_running(commands)
-    _add_finding(commands)
-    add_using(commands)
-    _add_key(commands)
-    _add_service(commands)
-    return described
 
 
 def _add_service(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -235,6 +240,30 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     unloading.add_argument("--all", action="store_true", help="every model that the router itself has loaded")
     for each in (listed, loading, unloading):
         asks(each)
+    _add_telling(commands)
+    written = commands.add_parser("logs", help="print what the router or an engine has written, and with -f what comes")
+    written.add_argument("name", nargs="?", metavar="BACKEND", help="of an engine; without one: the router's own log")
+    written.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    written.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="so many lines; default: 100")
+    asks(written)
+    asks(commands.add_parser("events", help="print what happens, as it happens"))
+    _add_top(commands)
+    for name, does in _LEVERS.items():
+        lever = commands.add_parser(name, help=does)
+        lever.add_argument("name", metavar="BACKEND")
+        asks(lever)
+    scaled = commands.add_parser("scale", help="have so many processes of a launch, until its entry changes")
+    scaled.add_argument("name", metavar="BACKEND")
+    scaled.add_argument("replicas", type=int, metavar="N", help="how many")
+    asks(scaled)
+    for name, does in _PINS.items():
+        pinned = commands.add_parser(name, help=does)
+        pinned.add_argument("name", metavar="NAME", help="of a model, a route or a backend")
+        asks(pinned)
+
+
+def _add_telling(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands that tell what the router does and has done, and the one that ends a request."""
     asked = commands.add_parser("status", help="say what the router does: backends, who waits, the machine")
     asks(asked)
     told = commands.add_parser("requests", help="say which requests are under way, which ended last, or all about one")
@@ -264,25 +293,6 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explained.add_argument("model", metavar="MODEL", help="the name of a model or a route")
     explained.add_argument("--size", type=int, default=1000, metavar="BYTES", help="of the request; default: 1000")
     asks(explained)
-    written = commands.add_parser("logs", help="print what the router or an engine has written, and with -f what comes")
-    written.add_argument("name", nargs="?", metavar="BACKEND", help="of an engine; without one: the router's own log")
-    written.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
-    written.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="so many lines; default: 100")
-    asks(written)
-    asks(commands.add_parser("events", help="print what happens, as it happens"))
-    _add_top(commands)
-    for name, does in _LEVERS.items():
-        lever = commands.add_parser(name, help=does)
-        lever.add_argument("name", metavar="BACKEND")
-        asks(lever)
-    scaled = commands.add_parser("scale", help="have so many processes of a launch, until its entry changes")
-    scaled.add_argument("name", metavar="BACKEND")
-    scaled.add_argument("replicas", type=int, metavar="N", help="how many")
-    asks(scaled)
-    for name, does in _PINS.items():
-        pinned = commands.add_parser(name, help=does)
-        pinned.add_argument("name", metavar="NAME", help="of a model, a route or a backend")
-        asks(pinned)
 
 
 def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
