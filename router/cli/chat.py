@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from launchers.engines import ENGINES
 from launchers.weights import hub_folder
@@ -104,7 +104,7 @@ def _found(options: argparse.Namespace) -> Found:
     if place.exists():
         found = list(scan([place.absolute()], machine, time.monotonic).models)
         usable = [each for each in found if each.entry is not None]
-        if len(usable) == 1 or not usable:
+        if len(usable) <= 1:
             return next(iter(usable or found), None) or _none(f"{place} has no model")
         return _none(f"{place} has several models: name the file of one, {_several(usable)}")
     found = [each for each in models.search([], options.config, machine).models if each.entry is not None]
@@ -119,7 +119,8 @@ def _found(options: argparse.Namespace) -> Found:
     return pull.fetched(options, name, machine)
 
 
-def _none(why: str) -> Found:
+def _none(why: str) -> NoReturn:
+    """Say why there is no model to talk with. Raises CommandError."""
     raise CommandError(printable(why), BAD_START)
 
 
