@@ -29,7 +29,7 @@ _VERBOSE: Final = frozenset({"--debug", "--verbose", "-v"})
 _CONFIG: Final = frozenset({"-c", "-f", "--file", "--yaml", "--conf", "--cfg"})
 _STARTS: Final = frozenset({"start", "serve", "up", "server", "router"})
 _SAME: Final[Mapping[str, str]] = MappingProxyType({
-    "validate": "check", "lint": "check", "test": "check", "list": "ps", "status": "ps",
+    "validate": "check", "lint": "check", "test": "check", "list": "ps",
     "stop": "unload", "diff": "plan", "diagnose": "doctor", "info": "doctor",
 })  # fmt: skip
 """Words for commands in other programs → the command here."""
