@@ -209,10 +209,12 @@ class _Bars:
         self._progress.update(self._bar[file.name], completed=at)
 
     def _lost(self, file: RemoteFile, why: str) -> None:
-        self._progress.console.print(f"{printable(file.name)}: {why}; on it goes", markup=False, highlight=False)
+        self._progress.console.print(
+            f"{printable(file.name)}: {why}; the download goes on", markup=False, highlight=False
+        )
 
     def _lost_line(self, file: RemoteFile, why: str) -> None:
-        say(f"{printable(file.name)}: {why}; on it goes\n", sys.stderr)
+        say(f"{printable(file.name)}: {why}; the download goes on\n", sys.stderr)
 
     def _line(self, file: RemoteFile, at: int) -> None:
         if at == file.size:

@@ -17,4 +17,4 @@ class BusyError(HubError):
 
 
 class RefusedError(HubError):
-    """Where a file lies, it is refused: once a new address may heal that, but no waiting does."""
+    """The host that has a file refuses it: one more try, at a new address, may help; waiting doesn't."""
