@@ -3,7 +3,7 @@
 import asyncio
 import json as json_module
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import structlog
 import uvloop
 
 from router.app import App
+from router.cli import own
+from router.cli.exits import CommandError
 from router.config import Config
+from router.scan.entries import Entry
 from router.telemetry import feed
 from tests.fakes.engine import FakeEngine
 from tests.integration.raw import LANES, Raw, connect
@@ -28,6 +31,21 @@ async def fake() -> AsyncIterator[FakeEngine]:
     """Give a fake engine of the model `demo`, which does as each request's own body asks."""
     async with FakeEngine() as engine:
         yield engine
+
+
+@pytest.fixture
+def entries(monkeypatch) -> list[Entry]:
+    """Give the entries for which routers would be started; none is."""
+    found: list[Entry] = []
+
+    @contextmanager
+    def started(entry: Entry) -> Iterator[str]:
+        found.append(entry)
+        raise CommandError("enough", 7)
+        yield ""
+
+    monkeypatch.setattr(own, "started", started)
+    return found
 
 
 @pytest.fixture

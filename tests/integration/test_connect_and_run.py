@@ -8,8 +8,7 @@ import os
 import pty
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import psutil
 import pytest
@@ -288,21 +287,6 @@ def test_a_router_that_does_not_start():
     ):
         pass
     assert raised.value.code == 2
-
-
-@pytest.fixture
-def entries(monkeypatch) -> list[Entry]:
-    """Give the entries for which routers would be started; none is."""
-    found: list[Entry] = []
-
-    @contextmanager
-    def started(entry: Entry) -> Iterator[str]:
-        found.append(entry)
-        raise CommandError("enough", 7)
-        yield ""
-
-    monkeypatch.setattr(own, "started", started)
-    return found
 
 
 @pytest.mark.parametrize("how", ["path", "folder", "name", "file"])

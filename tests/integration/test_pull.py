@@ -6,19 +6,16 @@ import shutil
 import signal
 import sys
 from collections import namedtuple
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from router.cli import own, pull
-from router.cli.exits import CommandError
+from router.cli import pull
 from router.cli.main import main
 from router.config import load
 from router.hub import fetching
-from router.scan.entries import Entry
 from scripts import make_demo_model
 from tests.fakes.hub import COMMIT, FakeHub
 from tests.models import GIB
@@ -226,17 +223,8 @@ async def test_ctrl_c(hub, tmp_path):
     assert [each.suffix for each in blobs.iterdir()] == [".incomplete"]
 
 
-async def test_run_fetches_what_is_not_here(hub, command, tmp_path, monkeypatch):
+async def test_run_fetches_what_is_not_here(hub, command, entries, tmp_path, monkeypatch):
     """With --yes; the next time it is here, and nobody is asked."""
-    entries: list[Entry] = []
-
-    @contextmanager
-    def started(entry: Entry) -> Iterator[str]:
-        entries.append(entry)
-        raise CommandError("enough", 7)
-        yield ""
-
-    monkeypatch.setattr(own, "started", started)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     words = ["run", f"{DEMO}:Q8_0", "--prompt", "Hi"]
     code, _, err = await command(*words)
