@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from launchers.files import read_ordinary
+from launchers.scan import places
 from launchers.scan.ollama import ADAPTER, MODEL, NO_GGUF, PARAMS, SYSTEM, layers_of, name_of
 from router.importing import lm_studio, ollama
 from router.importing.imported import mapping
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 MOST_SETTINGS: Final = 1 << 20
 """Bytes of a file with settings."""
 MOST_MANIFESTS: Final = 10_000
-_SERVICE: Final = Path("/usr/share/ollama/.ollama/models")
 
 
 class NoStoreError(Exception):
@@ -37,9 +37,7 @@ class NoStoreError(Exception):
 
 def of_ollama(folder: Path, environ: Mapping[str, str], home: Path) -> Imported:
     """Read Ollama's store: that of OLLAMA_MODELS, the user's or the service's. Raises NoStoreError."""
-    said = environ.get("OLLAMA_MODELS")
-    places = [Path(said).expanduser()] if said else [home / ".ollama" / "models", _SERVICE]
-    store = _first(places, "manifests", "Ollama")
+    store = _first(places.of_ollama(environ, home), "manifests", "Ollama")
     # Several names may have one file, of which a search tells once.
     models = {each.read.candidate.place: each for each in _scanned(store, folder, environ)}
     stored = [_stored(name, blobs, store, models) for name, blobs in _manifests(store)]
@@ -77,12 +75,8 @@ def of_lm_studio(folder: Path, environ: Mapping[str, str], home: Path) -> Import
     base = home / ".lmstudio"
     settings = mapping(_json(base / "settings.json"))
     said = settings.get("downloadsFolder")
-    places = [
-        *([Path(str(said)).expanduser()] if said else []),
-        base / "models",
-        home / ".cache" / "lm-studio" / "models",
-    ]
-    store = _first(places, "", "LM Studio")
+    chosen = [Path(str(said)).expanduser()] if said else []
+    store = _first([*chosen, *places.of_lm_studio(home)], "", "LM Studio")
     configs = base / ".internal" / "user-concrete-model-default-config"
     kept = [_kept(each, store, configs) for each in _scanned(store, folder, environ)]
     server = mapping(_json(base / ".internal" / "http-server-config.json"))
@@ -104,11 +98,11 @@ def _kept(model: Model, store: Path, configs: Path) -> lm_studio.Kept:
 # Both
 
 
-def _first(places: Sequence[Path], inside: str, whose: str) -> Path:
+def _first(folders: Sequence[Path], inside: str, whose: str) -> Path:
     # Unlike Path's, this says False of what may not be looked at.
-    found = next((each for each in places if os.path.isdir(each / inside)), None)  # noqa: PTH112
+    found = next((each for each in folders if os.path.isdir(each / inside)), None)  # noqa: PTH112
     if found is None:
-        raise NoStoreError(f"{whose} has no models here: looked for them in {', '.join(map(str, places))}")
+        raise NoStoreError(f"{whose} has no models here: looked for them in {', '.join(map(str, folders))}")
     return found
 
 
