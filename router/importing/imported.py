@@ -9,16 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Final
 
+from router.config.keys.units import duration_in_words
 from router.config.reading.environment import literal
+from router.core.keys import digest
 
 Value = str | int | float | bool | Sequence["Value"] | Mapping[str, "Value"] | None
 """A value of router.yaml, as it is to be written there."""
 
 PLAIN: Final = "-as-is"
 """The end of a backend's name for a model, where the name that clients use is a route's, which changes requests."""
+
+FIXED: Final = frozenset({"model", "stream"})
+"""Fields of requests that no route changes."""
 
 MOST_HOURS: Final = 8760
 _NOT_IN_FILES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -172,16 +176,12 @@ def literals(value: Value) -> Value:
 
 def hashed(secret: str) -> str:
     """Give what router.yaml knows a client's key by, so that the key itself isn't in it."""
-    return f"sha256:{sha256(secret.encode()).hexdigest()}"
+    return f"sha256:{digest(secret.encode()).hex()}"
 
 
 def duration(seconds: float) -> str:
     """Write a time: `5m`, `90s`, `1h`."""
-    whole = min(max(round(seconds), 1), MOST_HOURS * 3600)
-    for unit, size in (("h", 3600), ("m", 60)):
-        if whole % size == 0:
-            return f"{whole // size}{unit}"
-    return f"{whole}s"
+    return duration_in_words(min(max(round(seconds), 1), MOST_HOURS * 3600))
 
 
 def whole(value: object) -> int | None:

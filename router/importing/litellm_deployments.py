@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from router.config.reading.environment import literal
 from router.importing.commands import is_name_of_secret
-from router.importing.imported import Imported, Value, listed, literals, mapping, number, texts, whole
+from router.importing.imported import FIXED, Imported, Value, listed, literals, mapping, number, texts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ FIELDS: Final = frozenset({
 _READ: Final = frozenset({
     "model", "api_base", "base_url", "api_key", "custom_llm_provider", "organization", "extra_headers", "headers",
     "rpm", "tpm", "weight", "order", "max_parallel_requests", "litellm_credential_name", "additional_drop_params",
-    "extra_body",     "input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "azure_ad_token",
+    "extra_body", "input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "azure_ad_token",
 })  # fmt: skip
 _NEEDLESS: Final[Mapping[str, str]] = MappingProxyType({
     "api_version": "Azure's /openai/v1 has no versions",
@@ -106,7 +106,6 @@ _PRICES: Final = (
 )  # fmt: skip
 _MILLION: Final = 1_000_000
 _ENVIRONMENT: Final = "os.environ/"
-OURS: Final = frozenset({"model", "stream"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +158,8 @@ class Reading:
         what = f"model_list[{index}] ({group})"
         place, problem = self._place(provider, params, group, line) if group else (Place(""), "it has no model_name")
         strip = texts(params.get("additional_drop_params"))
-        default = {
-            name: each for name, each in {**params, **mapping(params.get("extra_body"))}.items() if name in FIELDS
-        }
-        default |= {
-            name: each for name, each in mapping(params.get("extra_body")).items() if name not in {"model", "stream"}
-        }
+        default = {name: each for name, each in params.items() if name in FIELDS}
+        default |= {name: each for name, each in mapping(params.get("extra_body")).items() if name not in FIXED}
         self._leave(what, index, params, info)
         return Deployment(
             group,

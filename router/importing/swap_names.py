@@ -7,9 +7,9 @@ name of a route, and its backend serves it under another one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from router.importing.imported import PLAIN, Imported, Route, is_true, mapping, texts
+from router.importing.imported import FIXED, PLAIN, Imported, Route, is_true, mapping, texts
 from router.importing.swap_macros import carried
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from router.importing.imported import Value
     from router.importing.source import Source
-
-OURS: Final = frozenset({"model", "stream"})
-"""Fields of requests that no route changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class _Changes:
 
     def can_have(self, name: str) -> bool:
         """Whether a route may change this field."""
-        if name in OURS or "." in name:
+        if name in FIXED or "." in name:
             # llama-swap leaves the model as it is, too.
             why = "a route drops whole fields" if "." in name else "whether an answer is streamed is for clients to say"
             if name != "model":
