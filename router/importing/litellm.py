@@ -29,6 +29,7 @@ from router.importing.imported import (
 )
 from router.importing.litellm_deployments import PROVIDERS, Deployment, Reading, host_of
 from router.importing.litellm_groups import ANY, Groups
+from router.importing.reasons import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,11 +54,14 @@ _TOLD: Final = "the router has logs, /metrics and `telemetry.traces` of its own,
 _NO_REDIS: Final = "one process knows all of it, and needs no Redis"
 _VIRTUAL: Final = "virtual keys are in LiteLLM's database: make each anew, with `python -m router key new --name NAME"
 _SECTIONS: Final = ("litellm_settings", "router_settings", "general_settings")
+_NEW_KEYS: Final = (
+    "default_key_generate_params", "upperbound_key_generate_params", "default_internal_user_params",
+    "default_team_params", "max_internal_user_budget",
+)  # fmt: skip
 _READ: Final = frozenset({
     "routing_strategy", "model_group_alias", "model_alias_map", "fallbacks", "context_window_fallbacks",
     "default_fallbacks", "num_retries", "timeout", "request_timeout", "stream_timeout", "allowed_fails", "master_key",
-    "set_verbose", "json_logs", "max_budget", "budget_duration", "default_key_generate_params",
-    "upperbound_key_generate_params", "default_internal_user_params", "default_team_params", "max_internal_user_budget",
+    "set_verbose", "json_logs", "max_budget", "budget_duration", *_NEW_KEYS,
 })  # fmt: skip
 _NEEDLESS: Final = (
     (re.compile(r"redis\w*|cache_responses|client_ttl|enable_pre_call_checks_redis"), _NO_REDIS),
@@ -172,7 +176,7 @@ class _Conversion:
             keys["weight"] = share
         if each.most:
             keys["max_in_flight"] = each.most
-        entry = Entry({**keys, "models": {}}, f"{each.provider or 'openai'}", each.line)
+        entry = Entry({**keys, "models": {}}, each.provider or "openai", each.line)
         self._found.entries.append(entry)
         return entry
 
@@ -273,8 +277,7 @@ class _Conversion:
             for name in self._said[section]:
                 if name not in _READ:
                     self._left(section, name)
-        for name in ("default_key_generate_params", "upperbound_key_generate_params", "default_internal_user_params",
-                     "default_team_params", "max_internal_user_budget"):  # fmt: skip
+        for name in _NEW_KEYS:
             if (said := self._setting(name)) is not None:
                 self._found.leave(name, f"{_VIRTUAL}{_options(mapping(said))}`", self._line(name))
         for name in mapping(self._source.data.get("environment_variables")):
@@ -285,7 +288,7 @@ class _Conversion:
                 why = (
                     "import these files, too: `include` of router.yaml takes what comes of them"
                     if name == "include"
-                    else ("the router doesn't know it")
+                    else UNKNOWN
                 )
                 self._found.leave(name, why, self._source.line(name))
 
@@ -295,7 +298,7 @@ class _Conversion:
             if why := next((reason for pattern, reason in table if pattern.fullmatch(name)), ""):
                 self._found.leave(f"{section}.{name}", why, line, is_lost=is_lost)
                 return
-        self._found.leave(f"{section}.{name}", "the router doesn't know it", line)
+        self._found.leave(f"{section}.{name}", UNKNOWN, line)
 
 
 def _options(said: Mapping[str, Any]) -> str:

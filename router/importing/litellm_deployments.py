@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from router.config.reading.environment import literal
 from router.importing.commands import is_name_of_secret
 from router.importing.imported import FIXED, Imported, Value, listed, literals, mapping, number, texts, whole
+from router.importing.reasons import UNKNOWN, WHOLE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -250,11 +251,11 @@ class Reading:
             elif name in _LOST:
                 self._found.leave(f"{what}.{name}", _LOST[name], line)
             elif name not in _READ and name not in FIELDS:
-                self._found.leave(f"{what}.{name}", "the router doesn't know it", line)
+                self._found.leave(f"{what}.{name}", UNKNOWN, line)
         for each in texts(params.get("additional_drop_params")):
             if "." in each or "[" in each:
                 line = self._source.line("model_list", index, "litellm_params", "additional_drop_params")
-                self._found.leave(f"{what}.additional_drop_params: {each}", "a route drops whole fields", line)
+                self._found.leave(f"{what}.additional_drop_params: {each}", WHOLE_FIELDS, line)
         if "access_groups" in info:
             line = self._source.line("model_list", index, "model_info", "access_groups")
             self._found.leave(f"{what}.access_groups", "`auth.keys[].models` says what a key may use", line)

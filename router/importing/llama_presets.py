@@ -20,6 +20,7 @@ from launchers.engines.llama_server import SWITCHES
 from router.config.reading.environment import literal
 from router.importing.commands import Launched, is_name_of_secret, of_options, value_of
 from router.importing.imported import Entry, Imported, Names, Route, Value, duration, literals, number
+from router.importing.reasons import ENDS, FOUND_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -152,8 +153,8 @@ def _kept(name: str, said: Mapping[str, Line], found: Imported) -> Iterator[tupl
     if idle is not None and (seconds := number(idle.value) or 0) > 0:
         yield "unload_after", duration(seconds)
     for key, why in (
-        ("stop-timeout", "an engine ends once its requests are answered, and is killed if it doesn't"),
-        ("tags", "/v1/models tells what the router finds out of a model by itself"),
+        ("stop-timeout", ENDS),
+        ("tags", FOUND_OUT),
     ):
         if key in said:
             found.leave(f"[{name}] {key}", why, said[key].number, is_lost=False)

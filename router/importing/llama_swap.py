@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.config.reading.environment import literal
 from router.importing import swap_models
 from router.importing.imported import Entry, Imported, Names, Value, hashed, is_true, mapping, texts, whole
+from router.importing.reasons import ENDS, LOADING, TIMEOUTS, UNKNOWN
 from router.importing.swap_macros import Macros, carried
 from router.importing.swap_models import Shared, base_of
 from router.importing.swap_names import Meanings, filters
@@ -38,14 +39,14 @@ _NEEDLESS: Final[Mapping[str, str]] = MappingProxyType({
     "store": _OWN_LOGS,
     "performance": _OWN_LOGS,
     "ui": _OWN_LOGS,
-    "unloadTimeout": "an engine ends once its requests are answered, and is killed if it doesn't",
+    "unloadTimeout": ENDS,
 })  # fmt: skip
 """Settings that the router needs none for."""
 
 _LOST: Final[Mapping[str, str]] = MappingProxyType({
     "profiles": "nothing switches the meaning of names: change `routes`, which takes effect as soon as it is saved",
     "upstream": "/upstream/NAME/… is for admins alone, and loads nothing by itself",
-    "sendLoadingState": "a stream that waits for a load gets comments, which clients ignore, not text of the model's",
+    "sendLoadingState": LOADING,
 })  # fmt: skip
 _READ: Final = frozenset({
     "models", "peers", "selectors", "groups", "matrix", "routing", "macros", "hooks", "apiKeys", "globalTTL",
@@ -133,7 +134,7 @@ class _Reading:
                 entry.reason = "it names no models"
             self._found.entries.append(entry)
             if "timeouts" in said:
-                self._timeouts(f"peers.{name}.timeouts", self._source.line("peers", name, "timeouts"))
+                self._found.leave(f"peers.{name}.timeouts", TIMEOUTS, self._source.line("peers", name, "timeouts"))
 
     def _base(self, proxy: str, about: str) -> str:
         """Write the base of a peer's API."""
@@ -151,10 +152,6 @@ class _Reading:
             return str(carried(key, self._found, f"key of {about}"))
         line = self._source.line("peers", name, "apiKey")
         return self._found.secret(f"{name}_API_KEY", f"key of {about}: as in line {line}")
-
-    def _timeouts(self, what: str, line: int) -> None:
-        why = "`limits.connect_timeout` and `limits.first_byte_timeout` are for all backends"
-        self._found.leave(what, why, line)
 
     # Keys
 
@@ -200,7 +197,7 @@ class _Reading:
                 if name != "sendLoadingState" or is_true(source.data[name]):
                     found.leave(name, _LOST[name], source.line(name))
             elif name not in _READ and not name.startswith("x-"):
-                found.leave(name, "the router doesn't know it", source.line(name))
+                found.leave(name, UNKNOWN, source.line(name))
 
 
 def _persistent(group: object) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from launchers.engines.flags import SERVERS
 from router.importing.imported import PLAIN, Entry, Imported, Route, Value, duration, literals, mapping, number, whole
+from router.importing.reasons import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,7 +132,7 @@ def _entry(each: Kept, after: str, context: int | None, found: Imported) -> Entr
                     "clients say what a model is told: a route changes fields, not messages",
                 )
         elif key not in _NEEDLESS:
-            found.leave(f"{each.name}: {key}", "the router doesn't know it")
+            found.leave(f"{each.name}: {key}", UNKNOWN)
     if default and not each.reason:
         name = str(keys["name"])
         entry.keys = {"name": name, "models": [f"{name}{PLAIN}"], "launch": launch}
@@ -152,5 +153,5 @@ def _args(each: Kept, context: int | None, found: Imported) -> dict[str, Value]:
             elif value not in ("max", 1, 1.0):
                 found.leave(f"{each.name}: {key}", "the router measures how much of a model fits on a GPU")
         elif key not in _NEEDLESS:
-            found.leave(f"{each.name}: {key}", "the router doesn't know it")
+            found.leave(f"{each.name}: {key}", UNKNOWN)
     return {**args, **({"llama_server": servers} if servers else {})}

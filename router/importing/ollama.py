@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from router.importing.imported import PLAIN, Entry, Imported, Names, Route, Value, literals, mapping, texts, whole
+from router.importing.reasons import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def imported(stored: Sequence[Stored], folder: str, environ: Mapping[str, str]) 
     )
     for name, value in environ.items():
         if name.startswith("OLLAMA_") and value and name not in _READ:
-            found.leave(name, _NEEDLESS.get(name, "the router doesn't know it"), is_lost=name not in _NEEDLESS)
+            found.leave(name, _NEEDLESS.get(name, UNKNOWN), is_lost=name not in _NEEDLESS)
     return found
 
 

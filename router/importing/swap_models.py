@@ -28,6 +28,7 @@ from router.importing.commands import (
     without_keys,
 )
 from router.importing.imported import Entry, Imported, Names, Value, duration, is_true, mapping, texts, whole
+from router.importing.reasons import ENDS, FOUND_OUT, LOADING, TIMEOUTS, UNKNOWN
 from router.importing.swap_macros import Macros, carried
 from router.importing.swap_names import Meanings, filters
 
@@ -44,16 +45,12 @@ _SHORTEST: Final = 15
 _HERE: Final = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal", None})
 _FREE_PORT = re.compile(r"(?<=:)\{port\}")
 
-_TOLD: Final = "/v1/models tells what the router finds out of a model by itself"
 _NEEDLESS: Final[Mapping[str, str]] = MappingProxyType({
-    "name": _TOLD, "description": _TOLD, "metadata": _TOLD, "capabilities": _TOLD,
-    "unloadTimeout": "an engine ends once its requests are answered, and is killed if it doesn't",
+    "name": FOUND_OUT, "description": FOUND_OUT, "metadata": FOUND_OUT, "capabilities": FOUND_OUT,
+    "unloadTimeout": ENDS,
     "compat": "only requests load a model here, and count as its use",
 })  # fmt: skip
-_LOST: Final[Mapping[str, str]] = MappingProxyType({
-    "timeouts": "`limits.connect_timeout` and `limits.first_byte_timeout` are for all backends",
-    "sendLoadingState": "a stream that waits for a load gets comments, which clients ignore, not text of the model's",
-})  # fmt: skip
+_LOST: Final[Mapping[str, str]] = MappingProxyType({"timeouts": TIMEOUTS, "sendLoadingState": LOADING})
 _OWN_PROGRAM: Final = (
     "A llama-server that is named by its path stays a command: for `engine: llama_server` the router runs one alone, "
     "that on PATH, or the package. What a command takes of memory is known once it was loaded; until then, `memory` "
@@ -119,7 +116,7 @@ class Model:
             elif key in _LOST:
                 self._leave(key, _LOST[key])
             elif key not in _READ:
-                self._leave(key, "the router doesn't know it")
+                self._leave(key, UNKNOWN)
         return entry
 
     def _started(self, entry: Entry, served: str) -> None:

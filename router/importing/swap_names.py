@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from router.importing.imported import FIXED, PLAIN, Imported, Route, is_true, mapping, texts
+from router.importing.reasons import WHOLE_FIELDS
 from router.importing.swap_macros import carried
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class _Changes:
         """Whether a route may change this field."""
         if name in FIXED or "." in name:
             # llama-swap leaves the model as it is, too.
-            why = "a route drops whole fields" if "." in name else "whether an answer is streamed is for clients to say"
+            why = WHOLE_FIELDS if "." in name else "whether an answer is streamed is for clients to say"
             if name != "model":
                 self._imported.leave(f"{self._what}: {name}", why, self._line)
             return False
