@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 from launchers.engines import ENGINES
-from launchers.files import read_ordinary
 from profiles import ProfileError
 from router.cli.exits import BAD_START, CommandError, printed
 from router.config import ConfigError
 from router.config.reading.files import read
-from router.config.replacing import BACKUP, ReplaceError, replace
+from router.config.replacing import BACKUP, ReplaceError, replace, there
 from router.fleet.planning import look
 from router.importing import accepting, stores
 from router.importing.imported import Imported, mapping
@@ -85,16 +84,10 @@ def _told(found: Imported) -> list[str]:
 def _write(path: Path, text: str, found: Imported, *, is_forced: bool) -> None:
     """Write the file. Raises CommandError."""
     try:
-        old: bytes | None = read_ordinary(path)
-    except FileNotFoundError:
-        old = None
-    except OSError as error:
-        raise CommandError(f"{path} can't be written: {error.strerror or error}", BAD_START) from None
-    if old is not None and not is_forced:
-        raise CommandError(
-            f"{path} is there already: --force replaces it, and keeps it as {path.name}{BACKUP}", BAD_START
-        )
-    try:
+        old = there(path)
+        if old is not None and not is_forced:
+            sentence = f"{path} is there already: --force replaces it, and keeps it as {path.name}{BACKUP}"
+            raise CommandError(sentence, BAD_START)
         replace(path, old, text.encode(), accepting.stand_ins(found.variables))
     except ReplaceError as error:
         raise CommandError(printable(str(error)), BAD_START) from None

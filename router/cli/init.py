@@ -3,14 +3,12 @@
 import argparse
 import asyncio
 import os
-from pathlib import Path
 
 from launchers.engines import ENGINES
-from launchers.files import read_ordinary
 from profiles import detect, load_profiles
 from router.cli.exits import BAD_START, CommandError, printed
 from router.cli.models import search, table
-from router.config.replacing import BACKUP, ReplaceError, replace
+from router.config.replacing import BACKUP, ReplaceError, replace, there
 from router.distribution import called
 from router.fleet.planning import look
 from router.scan import servers
@@ -26,7 +24,10 @@ Put a GGUF file into {folder}/models, or start Ollama, LM Studio or llama-server
 def run(options: argparse.Namespace) -> int:
     """Write it. Raises CommandError."""
     path = options.config
-    old = _there(path)
+    try:
+        old = there(path)
+    except ReplaceError as error:
+        raise CommandError(str(error), BAD_START) from None
     if old is not None and not options.force:
         sentence = f"{path} is there already: `models --scan --write` adds models to it, --force replaces it"
         raise CommandError(sentence, BAD_START)
@@ -51,16 +52,6 @@ def run(options: argparse.Namespace) -> int:
     said = [*(table(found) if found else []), "", f"{path} is written. Backends: {names}."]
     said += [f"What it was is in {path.name}{BACKUP}."] if old is not None else []
     return printed("\n".join([*said, f"Start them: {called()} --config {path}"]).strip())
-
-
-def _there(path: Path) -> bytes | None:
-    """Read the file that is there, if there is one. Raises CommandError."""
-    try:
-        return read_ordinary(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CommandError(f"{path} can't be written: {error.strerror or error}", BAD_START) from None
 
 
 def _is_served(model: Model, answered: list[servers.Server]) -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from launchers.files import read_ordinary
 from router.config.load import Loaded, load
 
 if TYPE_CHECKING:
@@ -28,6 +29,16 @@ class ReplaceError(Exception):
     """The file stays as it was; the message says why."""
 
 
+def there(path: Path) -> bytes | None:
+    """Give the bytes of a file that is to be replaced; None if there is none. Raises ReplaceError."""
+    try:
+        return read_ordinary(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
 def replace(path: Path, old: bytes | None, new: bytes, environ: Mapping[str, str]) -> Loaded:
     """Replace a file that had the bytes `old`, None if there was none, by one with `new`. Gives what it says now.
 
@@ -39,8 +50,12 @@ def replace(path: Path, old: bytes | None, new: bytes, environ: Mapping[str, str
     try:
         _replace(target, old, new)
     except OSError as error:
-        raise ReplaceError(f"{path} can't be written: {error.strerror or error}") from None
+        raise _not_written(path, error) from None
     return loaded
+
+
+def _not_written(path: Path, error: OSError) -> ReplaceError:
+    return ReplaceError(f"{path} can't be written: {error.strerror or error}")
 
 
 def _replace(target: Path, old: bytes | None, new: bytes) -> None:

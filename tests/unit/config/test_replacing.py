@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from router.config import ConfigError
-from router.config.replacing import ReplaceError, backup_of, replace
+from router.config.replacing import ReplaceError, backup_of, replace, there
 
 OLD, NEW = b"backends: [{url: 'http://a'}]\n", b"backends: [{url: 'http://b'}]\n"
 
@@ -90,3 +90,11 @@ def test_what_a_link_leads_to_is_replaced(file, tmp_path):
     assert (link.is_symlink(), file.read_bytes()) == (True, NEW)
     assert backup_of(link) == file.parent / "router.yaml.bak"
     assert backup_of(link).read_bytes() == OLD
+
+
+def test_what_is_there(tmp_path):
+    """What is no file can't be replaced."""
+    (tmp_path / "a").write_text("x")
+    assert (there(tmp_path / "a"), there(tmp_path / "b")) == (b"x", None)
+    with pytest.raises(ReplaceError, match="can't be written: Is a directory"):
+        there(tmp_path)
