@@ -11,6 +11,7 @@ from router.cli.exits import BAD_START, CommandError, printed
 from router.config import ConfigError
 from router.config.reading.files import read
 from router.config.replacing import BACKUP, ReplaceError, replace, there
+from router.distribution import called
 from router.fleet.planning import look
 from router.importing import accepting, stores
 from router.importing.imported import Imported, mapping
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     _write(path, text, found, is_forced=options.force)
     used = sum(not each.reason for each in found.entries)
     lines = [f"{path} is written. Backends: {used}, routes: {len(found.routes)}.", "", *_told(found)]
-    return printed("\n".join([*lines, "", f"Check it: python -m router check --config {path}"]))
+    return printed("\n".join([*lines, "", f"Check it: {called()} check --config {path}"]))
 
 
 def _found(options: argparse.Namespace) -> Imported:
