@@ -110,7 +110,8 @@ class UnderWay(Owner):
             return
         text, learns = 0, False
         if head.boundary:
-            text = 1  # a form's files are no text, and its few words nobody counts
+            # A form's files are no text, and its few words nobody counts.
+            text = 1
         elif uses_tokens(head.path):
             text = text_size(body, request.texts)
             # Where there is more than text, its count teaches nothing.
