@@ -29,6 +29,7 @@ HOT = [
             "decision",
             "dispatch",
             "ending",
+            "gate",
             "health",
             "hops",
             "estimate/ask",
