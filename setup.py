@@ -101,7 +101,7 @@ HOT = [
         )
     ),
     "router/ended.py",
-    *(f"router/telemetry/{name}.py" for name in ("access", "history", "metrics")),
+    *(f"router/telemetry/{name}.py" for name in ("access", "history", "lines", "metrics")),
     *(
         f"router/translate/{name}.py"
         for name in (
