@@ -117,9 +117,11 @@ def _object(tail: bytes, name: bytes) -> dict[str, object]:
     if at < 0:
         return {}
     at += len(name)
-    begin = tail.find(b"{", at, at + 6)
-    if begin < 0 or tail[at:begin].strip() != b":":
-        return {}
+    begin = at + 1
+    if tail[at : at + 2] != b":{":  # as most engines write it
+        begin = tail.find(b"{", at, at + 6)
+        if begin < 0 or tail[at:begin].strip() != b":":
+            return {}
     end = begin
     for _ in range(_MOST_CLOSED):
         end = tail.find(b"}", end) + 1

@@ -96,20 +96,21 @@ def run(proxy: Proxy, engine: int, core: int, folder: Path, share: float) -> Pro
     with started(proxy, engine, core, folder) as (tree, port):
         at_start = resident(tree)
         _load(port, _WARM_UP.scaled(share_here))
-        costs = {case.name: _cost(tree, port, case.scaled(share_here)) for case in CASES}
+        costs = {case.name: cost(tree, port, case.scaled(share_here)) for case in CASES}
         latency = open_loop(port, RATE * proxy.scale, SECONDS * share)
         return ProxyRun(costs, latency, started=at_start / 1e6, loaded=resident(tree) / 1e6)
 
 
-def _load(port: int, case: Case) -> LoadCount:
+def _load(port: int, case: Case, api_key: str = "") -> LoadCount:
     return uvloop.run(
-        load(port, case.body, clients=case.clients, each=case.each, events=case.events),
+        load(port, case.body, clients=case.clients, each=case.each, events=case.events, api_key=api_key),
     )
 
 
-def _cost(tree: psutil.Process, port: int, case: Case) -> Cost:
+def cost(tree: psutil.Process, port: int, case: Case, api_key: str = "") -> Cost:
+    """Put this load on a proxy, and tell what it cost."""
     before, began = cpu(tree), time.monotonic()
-    lost = _load(port, case).lost
+    lost = _load(port, case, api_key).lost
     if time.monotonic() - began < case.lasts:
         lost = case.clients * case.each
     user, system, total = (part / case.units * 1e6 for part in cpu(tree).since(before))

@@ -119,9 +119,9 @@ class LoopingClient(ClientConnection):
         self.done.set_result(None)
 
 
-async def load(port: int, body: bytes, *, clients: int, each: int, events: int = 0) -> LoadCount:
+async def load(port: int, body: bytes, *, clients: int, each: int, events: int = 0, api_key: str = "") -> LoadCount:
     """Have so many clients ask `each` times. An answer that hasn't come after five minutes is lost."""
-    loop, total, request = asyncio.get_running_loop(), LoadCount(), chat_request(port, body)
+    loop, total, request = asyncio.get_running_loop(), LoadCount(), chat_request(port, body, api_key)
 
     async def one() -> None:
         try:
