@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     _write(path, text, found, is_forced=options.force)
     used = sum(not each.reason for each in found.entries)
     lines = [f"{path} is written. Backends: {used}, routes: {len(found.routes)}.", "", *_told(found)]
-    return printed("\n".join([*lines, "", f"Check it: {called()} check --config {path}"]))
+    return printed("\n".join([*lines, "", f"Check it: {called()} check --config {shlex.quote(str(path))}"]))
 
 
 def _found(options: argparse.Namespace) -> Imported:

@@ -210,6 +210,9 @@ class _Conversion:
                 self._found.leave("routing_strategy: simple-shuffle", why, line, is_lost=False)
         elif strategy in _POLICIES:
             self._found.sections["balance"] = {"policy": _POLICIES[strategy]}
+            if strategy.startswith("usage-based"):
+                why = "requests in flight are compared, not tokens a minute: `least_in_flight`"
+                self._found.leave(f"routing_strategy: {strategy}", why, line)
         else:
             self._found.leave(f"routing_strategy: {strategy}", "no policy is like it: see docs/balancing.md", line)
         if strategy.startswith("usage-based") or "enforce_model_rate_limits" in texts(

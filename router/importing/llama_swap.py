@@ -21,7 +21,7 @@ from router.importing.swap_models import Shared, base_of
 from router.importing.swap_names import Meanings, filters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from router.importing.source import Source
 
@@ -175,9 +175,13 @@ class _Reading:
 
     def _leave(self, groups: Mapping[str, Any], is_matrix: bool) -> None:  # noqa: FBT001
         source, found = self._source, self._found
-        for name in groups:
+        path: tuple[str, ...]
+        for name, group in groups.items():
             path = ("groups",) if "groups" in source.data else ("routing", "router", "settings", "groups")
-            found.leave(".".join((*path, literal(name))), _MEASURED, source.line(*path, name), is_lost=False)
+            at = ".".join((*path, literal(name)))
+            found.leave(at, _MEASURED, source.line(*path, name), is_lost=False)
+            self._leave_unknown(f"{at}.members", texts(mapping(group).get("members")), source.line(*path, name))
+        self._leave_unknown("hooks.on_startup.preload", self._preloaded(), source.line("hooks"))
         if is_matrix:
             path = ("matrix",) if "matrix" in source.data else ("routing", "router", "settings", "matrix")
             found.leave(".".join(path), _MEASURED, source.line(*path), is_lost=False)
@@ -198,6 +202,12 @@ class _Reading:
                     found.leave(name, _LOST[name], source.line(name))
             elif name not in _READ and not name.startswith("x-"):
                 found.leave(name, UNKNOWN, source.line(name))
+
+    def _leave_unknown(self, where: str, names: Iterable[str], line: int) -> None:
+        models = mapping(self._source.data.get("models"))
+        known = {*models, *(alias for each in models.values() for alias in texts(mapping(each).get("aliases")))}
+        for name in sorted({*names} - known):
+            self._found.leave(f"{where}: {name}", "no model is called so", line)
 
 
 def _persistent(group: object) -> list[str]:

@@ -10,7 +10,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from router.importing.imported import PLAIN, Entry, Imported, Names, Route, Value, literals, mapping, texts, whole
+from router.importing.imported import (
+    PLAIN,
+    Entry,
+    Imported,
+    Names,
+    Route,
+    Value,
+    literals,
+    mapping,
+    number,
+    texts,
+    whole,
+)
 from router.importing.reasons import UNKNOWN
 
 if TYPE_CHECKING:
@@ -135,13 +147,18 @@ def _parameters(each: Stored, environ: Mapping[str, str], found: Imported) -> tu
     """Give what a model's parameters are here: arguments of the engine, and fields of requests."""
     args: dict[str, Value] = {}
     default: dict[str, Value] = {}
-    for name, value in {**_usual(environ), **each.params}.items():
-        if name in ARGS:
+    for name, said in {**_usual(environ), **each.params}.items():
+        value = said if name == "stop" else whole(said)
+        if value is None and name in FIELDS:
+            value = number(said)
+        if name not in ARGS and name not in FIELDS:
+            found.leave(f"{each.name}: {name}", "no engine here has it")
+        elif value is None:
+            found.leave(f"{each.name}: {name}", "it is no number")
+        elif name in ARGS:
             args[ARGS[name]] = value
         elif name == "stop" and all(_SPECIAL.fullmatch(word) for word in texts(value)):
             found.leave(f"{each.name}: stop", "the model's own template ends there", is_lost=False)
-        elif name not in FIELDS:
-            found.leave(f"{each.name}: {name}", "no engine here has it")
         elif name != "num_predict" or (whole(value) or 0) > 0:
             # -1 is no limit, which is so anyway.
             default[FIELDS[name]] = literals(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -44,18 +43,24 @@ def of_ollama(folder: Path, environ: Mapping[str, str], home: Path) -> Imported:
     return ollama.imported([each for each in stored if each is not None], str(store), environ)
 
 
-def _manifests(store: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Give what each model's manifest names, by the model's name."""
+def _manifests(store: Path) -> Iterator[tuple[str, Mapping[str, str] | str]]:
+    """Give what each model's manifest names, or why it can't be read, by the model's name."""
     manifests = store / "manifests"
     for path in sorted(islice((each for each in manifests.rglob("*") if each.is_file()), MOST_MANIFESTS)):
         parts = path.relative_to(manifests).parts
-        with suppress(OSError, ValueError):
-            if len(parts) > 1:
+        if len(parts) > 1:
+            try:
                 yield name_of(parts), layers_of(read_ordinary(path, MOST_SETTINGS))
+            except (OSError, ValueError) as error:
+                yield name_of(parts), str(error)
 
 
-def _stored(name: str, blobs: Mapping[str, str], store: Path, models: Mapping[str, Model]) -> ollama.Stored | None:
-    """Describe the model of a name; None for what is no manifest of one."""
+def _stored(
+    name: str, blobs: Mapping[str, str] | str, store: Path, models: Mapping[str, Model]
+) -> ollama.Stored | None:
+    """Describe the model of a name, of its manifest's blobs or why that can't be read; None for one that names none."""
+    if isinstance(blobs, str):
+        return ollama.Stored(name, {}, reason=blobs)
     if MODEL not in blobs:
         return ollama.Stored(name, {}, reason=NO_GGUF) if blobs else None
     model = models.get(str(store / "blobs" / blobs[MODEL]))

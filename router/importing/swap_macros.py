@@ -66,6 +66,15 @@ class Macros:
         return str(said).lower() if isinstance(said, bool) else str(said)
 
 
+def unknown(value: Any) -> list[str]:  # noqa: ANN401
+    """Give the macros in an expanded value that nothing says, as they are written there."""
+    if isinstance(value, str):
+        return [found[0] for found in _MACRO.finditer(value)]
+    if isinstance(value, Mapping):
+        return [each for one in value.values() for each in unknown(one)]
+    return [each for one in value for each in unknown(one)] if isinstance(value, list) else []
+
+
 def carried(value: Any, imported: Imported, about: str) -> Value:  # noqa: ANN401
     """Write a value as router.yaml has it: variables of the environment stay such, any other `${` is text."""
     if isinstance(value, str):

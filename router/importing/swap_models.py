@@ -29,7 +29,7 @@ from router.importing.commands import (
 )
 from router.importing.imported import Entry, Imported, Names, Value, duration, is_true, mapping, texts, whole
 from router.importing.reasons import ENDS, FOUND_OUT, LOADING, TIMEOUTS, UNKNOWN
-from router.importing.swap_macros import Macros, carried
+from router.importing.swap_macros import Macros, carried, unknown
 from router.importing.swap_names import Meanings, filters
 
 if TYPE_CHECKING:
@@ -110,6 +110,9 @@ class Model:
         except ValueError as error:
             entry.reason = f"its command can't be read: {error}"
             self._leave("cmd", entry.reason)
+        for key, each in said.items():
+            for macro in dict.fromkeys(unknown(each)):
+                self._leave(f"{key}: {macro}", "no macro is called so, and llama-swap itself would not start")
         for key in self._written:
             if key in _NEEDLESS:
                 self._leave(key, _NEEDLESS[key], is_lost=False)
@@ -170,7 +173,8 @@ class Model:
         ready = str(self._said.get("checkEndpoint") or "/health")
         if ready == "none":
             ready = "/v1/models"
-            self._leave("checkEndpoint: none", f"a program is sent requests once a path says 200: {ready} is taken")
+            why = f"a program is sent requests once a path says 200: {ready} is taken; where it has none, `ready: /`"
+            self._leave("checkEndpoint: none", why)
         if ready != "/health":
             launch["ready"] = ready if ready.startswith("/") else f"/{ready}"
         if command.program in {"docker", "podman"}:

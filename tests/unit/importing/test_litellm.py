@@ -213,6 +213,15 @@ def test_a_key_of_the_file_never_gets_the_name_of_a_providers():
     assert imported.variables["A_1_API_KEY"].about == "key of a-1: as in the entry of line 1"
 
 
+def test_usage_is_not_compared():
+    """What is compared in its place is told."""
+    params = "{model: openai/x, api_base: 'http://a:1/v1'}"
+    settings = "router_settings:\n  routing_strategy: usage-based-routing-v2\n"
+    imported, said, _ = made_of(f"model_list: [{{model_name: m, litellm_params: {params}}}]\n{settings}".encode())
+    assert "least_in_flight" in said
+    assert [(each.what, each.line) for each in imported.left_out] == [("routing_strategy: usage-based-routing-v2", 3)]
+
+
 def test_redis_is_not_needed(made):
     needless = {each.what for each in made["several-deployments"][0].left_out if not each.is_lost}
     assert "router_settings.redis_host" in needless

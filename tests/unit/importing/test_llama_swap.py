@@ -309,3 +309,25 @@ def test_what_is_not_needed_is_no_loss(made):
     needless = {each.what for each in made["speech"][0].left_out if not each.is_lost}
     assert "startPort" in needless
     assert {each.what for each in made["groups"][0].left_out if each.is_lost} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line"),
+    [
+        ("macros: {there: a}\nmodels:\n  m: {cmd: 'x --port ${PORT} ${there} ${not-there}'}", "cmd: ${not-there}", 3),
+        ("models:\n  m:\n    cmd: x ${PORT}\n    env: ['A=${nope}', 'B=${env.X}']\n", "env: ${nope}", 4),
+    ],
+)
+def test_a_macro_that_is_not_there_is_told(text, what, line):
+    """The other program wouldn't start with it."""
+    imported, _, _ = made_of(text.encode())
+    assert [each.line for each in imported.left_out if each.what == f"models.m.{what}" and each.is_lost] == [line]
+
+
+def test_members_that_are_no_models_are_told():
+    """Whoever wrote them meant another one."""
+    models = "models:\n  m: {cmd: 'x ${PORT}', aliases: [n]}\n"
+    groups = "groups:\n  g: {members: [m, n, ghost]}\nhooks: {on_startup: {preload: [n, other]}}\n"
+    imported, _, _ = made_of((models + groups).encode())
+    lost = {each.what: each.line for each in imported.left_out if each.is_lost}
+    assert lost == {"groups.g.members: ghost": 4, "hooks.on_startup.preload: other": 5}

@@ -78,6 +78,21 @@ def test_models_of_a_store(tmp_path):
     }  # fmt: skip
 
 
+def test_what_can_not_be_read_is_told(tmp_path):
+    """A manifest that is cut off, and parameters that are no numbers: what is written can be used."""
+    folder = store(tmp_path, odd={"params": {"num_ctx": "many", "temperature": "x", "top_p": "0.5", "top_k": 40, "stop": "a"}})
+    manifest = folder / "manifests" / "registry.ollama.ai" / "library" / "cut" / "7b"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{"layers": [')
+    found = stores.of_ollama(tmp_path, {"HOME": str(tmp_path)}, tmp_path)
+    routed = Routed(load(Path("router.yaml"), {}, accepted(found).encode()).config)
+    assert routed.sent("odd") == {"top_p": 0.5, "top_k": 40, "stop": "a"}
+    assert {each.what: each.why for each in found.left_out} == {
+        "odd: num_ctx": "it is no number", "odd: temperature": "it is no number",
+        "cut:7b": "this is no manifest of Ollama's",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("said", "after"),
     [("24h", "24h"), ("90", "90s"), ("-1", None), ("-1m", None), ("0", "1s"), ("", "5m"), ("x", "5m")],
