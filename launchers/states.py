@@ -24,9 +24,9 @@ Invariants, which the tests hold against any order of events:
 
 Restarts: the first comes almost at once, as most crashes happen once; then the delay doubles. After a run of
 `steady_after` the delays begin afresh. Starts that never became ready are counted: `give_up_after` of them in a row are
-FATAL, which lasts until something changes. A person's change (a reload, another model file) starts it afresh. A request
-that wants it has it tried once more after a rest, as the cause may have gone by itself: other programs' memory, a
-network. Each such try that fails doubles the rest.
+FATAL, as is one of a model that can't be started as it is; that lasts until something changes. A person's change (a
+reload, another model file) starts it afresh. A request that wants it has it tried once more after a rest, as the cause
+may have gone by itself: other programs' memory, a network. Each such try that fails doubles the rest.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ class State(Enum):
 
     STOPPED: nobody wants it. WAITING: it will start when its turn comes. STARTING: spawned, not ready yet.
     RUNNING: ready. BACKOFF: it failed; the next start is at the deadline. STOPPING: told to end, not gone yet.
-    FATAL: it failed too often.
+    FATAL: it failed too often, or in a way that no other try mends.
     """
 
     STOPPED = "stopped"
@@ -57,7 +57,8 @@ class Event(Enum):
     """What can happen.
 
     START, STOP: a person asks, or the router for one. KILL: STOP without the time to end well. TURN: it may start.
-    WANTED: a request asks for it. PROGRESS: a start has come further. TIMED_OUT: the state's deadline has passed.
+    WANTED: a request asks for it. PROGRESS: a start has come further. UNFIT: its model can't be started as it is, so
+    that trying again is in vain. TIMED_OUT: the state's deadline has passed.
     """
 
     START = "start"
@@ -68,8 +69,13 @@ class Event(Enum):
     PROGRESS = "progress"
     READY = "ready"
     SPAWN_FAILED = "spawn failed"
+    UNFIT = "unfit"
     EXITED = "exited"
     TIMED_OUT = "timed out"
+
+
+ENDS = frozenset({Event.EXITED, Event.SPAWN_FAILED, Event.UNFIT})
+"""Events after which there is no process."""
 
 
 class Action(Enum):
@@ -217,6 +223,10 @@ def _fail_to_start(now: Supervision, time: float) -> Transition:
     return _back_off(failed, time)
 
 
+def _give_up(now: Supervision, time: float) -> Transition:
+    return _enter(replace(now, failures=now.failures + 1), State.FATAL, time), ()
+
+
 def _back_off(now: Supervision, time: float) -> Transition:
     policy = now.policy
     # 32 doublings of any delay are past any longest_delay, and no float overflows on the way.
@@ -292,6 +302,7 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.PROGRESS: _progress,
         Event.READY: _run,
         Event.SPAWN_FAILED: _fail_to_start,
+        Event.UNFIT: _give_up,
         Event.EXITED: _fail_to_start,
         Event.TIMED_OUT: _give_up_start,
     },

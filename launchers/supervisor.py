@@ -34,7 +34,7 @@ import structlog
 from launchers import kills, wording
 from launchers.announcer import Announcer
 from launchers.engines import Engine
-from launchers.errors import LaunchError
+from launchers.errors import LaunchError, UnfitModelError
 from launchers.files import Changes
 from launchers.loads import LoadWatch
 from launchers.orders import Orders
@@ -43,7 +43,7 @@ from launchers.readiness import Asked, Readiness
 from launchers.remains import Remains, remains_of
 from launchers.spec import LaunchSpec
 from launchers.starting import Started, Starter
-from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
+from launchers.states import ENDS, Action, Event, RestartPolicy, State, Supervision, step
 from launchers.status import Status, waiting_report
 from launchers.turns import Turn, Turns
 
@@ -285,7 +285,7 @@ class Supervisor:
         elif self._now is not before:
             detail = wording.change(before, event, self._now, self._remains.end, self._remains.why)
             goes_on = self._now.state is not State.STOPPED or self._orders.start_asked
-            ended = goes_on and event in {Event.EXITED, Event.SPAWN_FAILED}
+            ended = goes_on and event in ENDS
             if ended:
                 failure = wording.failure(before, event, self._now, self._remains.end, self._remains.why)
                 self._announce(detail, failure=failure, out_of_memory=self._remains.out_of_memory)
@@ -317,7 +317,7 @@ class Supervisor:
             return
         if event is Event.READY:
             self._turn.started()
-        elif event in {Event.EXITED, Event.SPAWN_FAILED} or self._now.state is State.STOPPED:
+        elif event in ENDS or self._now.state is State.STOPPED:
             self._turn.gone()
 
     async def _spawn(self) -> None:
@@ -326,7 +326,7 @@ class Supervisor:
             started = await self._starter.start(self._turn.verdict.share, self._wake.set)
         except (LaunchError, OSError) as error:
             self._remains = self._remains.not_started(str(error))
-            self._orders.add_first(Event.SPAWN_FAILED)
+            self._orders.add_first(Event.UNFIT if isinstance(error, UnfitModelError) else Event.SPAWN_FAILED)
             return
         self._served = False
         self._started, self._kills = started, kills.Kills(started.process.pid, time.monotonic())

@@ -33,8 +33,9 @@ def change(before: Supervision, event: Event, now: Supervision, end: str, why: s
             delay = (now.deadline or now.since) - now.since
             return f"{failure(before, event, now, end, why)}; next try in {delay:.1f} s"
         case State.FATAL:
-            last = failure(before, event, now, end, why)
-            return f"gave up after {now.failures} failed starts in a row; the last: {last}; {_revived_by(now)}"
+            is_vain = event is Event.UNFIT
+            tries = "" if is_vain else f"gave up after {now.failures} failed starts in a row; the last: "
+            return f"{tries}{failure(before, event, now, end, why)}; {_revived_by(now)}"
 
 
 def _revived_by(now: Supervision) -> str:
@@ -67,7 +68,7 @@ def _stopping(before: Supervision, event: Event, now: Supervision) -> str:
 
 def failure(before: Supervision, event: Event, now: Supervision, end: str, why: str) -> str:
     """Say of what a process has ended, or why it could not be started; see `change`."""
-    if event is Event.SPAWN_FAILED:
+    if event in {Event.SPAWN_FAILED, Event.UNFIT}:
         return end
     because = f": {why}" if why else ""
     if before.state is State.RUNNING:

@@ -71,14 +71,16 @@ class Ended:
 
     def take(self, record: Record) -> None:
         """Write a line for a request, and a warning for one that went wrong."""
+        said: Ending | None = None
         if record.charge is not None:
-            unharmed("usage", self._settle, record)
+            said = told_by(record)
+            unharmed("usage", self.usage.count, record, said)
         self._latest.add(record, time.time())
         if self._access is not None:
-            self._access.write(record)
+            self._access.write(record, said)
         if record.error in AT_LIMIT:
-            said = LimitError(record.outcome.partition(AGAIN)[0])
-            self._at_limit.note(said, record.client, record.path, asyncio.get_running_loop().time(), record.id)
+            refusal = LimitError(record.outcome.partition(AGAIN)[0])
+            self._at_limit.note(refusal, record.client, record.path, asyncio.get_running_loop().time(), record.id)
         elif record.outcome != ANSWERED:
             log.warning(
                 f"POST {record.path}: {printable(record.outcome)}",
@@ -90,9 +92,6 @@ class Ended:
                 attempts=record.attempts,
                 request_id=record.id,
             )
-
-    def _settle(self, record: Record) -> None:
-        self.usage.count(record, told_by(record))
 
     def _count_use(self, record: Record, said: Ending) -> None:
         """Count what a request has used that was not settled at its end."""

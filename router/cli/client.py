@@ -30,9 +30,10 @@ class Piece(NamedTuple):
 
 
 class Model(msgspec.Struct):
-    """A model that can be asked for."""
+    """A model that can be asked for; `context_length` is the most tokens of a request with its answer, if known."""
 
     id: str
+    context_length: int | None = None
     state: str = ""
     capabilities: list[str] = []
 

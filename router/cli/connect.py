@@ -12,6 +12,7 @@ from router.cli.client import Client
 from router.cli.exits import BAD_START, CommandError, printed
 from router.cli.recipes import FILE, NONE, RECIPES, VARIABLE, Recipe, Told
 from router.telemetry.logs import printable
+from router.telemetry.terminal import say
 
 PROGRAMS: Final = {
     "claude": "npm install -g @anthropic-ai/claude-code", "codex": "npm install -g @openai/codex",
@@ -26,7 +27,8 @@ def run(options: argparse.Namespace) -> int:
     if options.rest and not options.exec:
         raise CommandError(f"{options.rest[0]}: what stands behind the program's name is for --exec", BAD_START)
     client = Client.of(options)
-    there = [each.id for each in client.models()]
+    contexts = {each.id: each.context_length for each in client.models()}
+    there = list(contexts)
     model = options.model or next(iter(there), "")
     if model not in there:
         what = f"no {model}: it has {', '.join(there)}" if there else "no models yet"
@@ -35,6 +37,14 @@ def run(options: argparse.Namespace) -> int:
     is_shown = options.exec or options.show_key
     shown = NONE if not client.key else client.key if is_shown else f"${VARIABLE}"
     recipe = RECIPES[options.client](Told(client.url, model, shown, bool(client.key), str(Path.home())))
+    context = contexts[model]
+    if context is not None and context < recipe.context:
+        say(
+            f"{printable(model)} has a context of {context} tokens, and {options.client} needs {recipe.context}: its "
+            "first prompts would be refused. Raise it by `args` of the model's `launch`: n_ctx of llama_cpp, ctx-size "
+            "of llama_server, max-model-len of vllm.\n",
+            sys.stderr,
+        )
     if options.exec:
         _start(recipe, client, options)
     others = ", ".join(printable(each) for each in there if each != model)

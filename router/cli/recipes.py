@@ -19,6 +19,9 @@ NONE: Final = "none"
 """The key where none is needed: many programs refuse to start without one."""
 
 
+AGENTS: Final = 32768
+"""Tokens of context that Claude Code and Codex need: their first prompts take 12,000 and 14,000, and work follows."""
+
 FILE: Final = "{file}"
 """Stands for the place of a file of ours in a program's arguments."""
 
@@ -43,7 +46,8 @@ class Recipe:
 
     A person is told of `file`, a place and what belongs there, and of `before`, a command that makes another file. With
     `--exec` the program gets `more` variables and `arguments` instead: of these, FILE is a file of ours with `written`,
-    a text or what the router answers at a path.
+    a text or what the router answers at a path. `context` is the tokens that a model needs for its first prompt, which
+    is long, and what follows; 0: any will do.
     """
 
     command: tuple[str, ...]
@@ -53,6 +57,7 @@ class Recipe:
     more: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     written: str = ""
+    context: int = 0
 
     def lines(self) -> list[str]:
         """Write it for a person: for a shell, with what belongs into a file as comments before."""
@@ -80,6 +85,7 @@ def _claude(told: Told) -> Recipe:
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": told.model,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         },
+        context=AGENTS,
     )
 
 
@@ -100,7 +106,7 @@ def _codex(told: Told) -> Recipe:
     before = f"curl{key} {shlex.quote(told.url + path)} >~{place}"
     env = {VARIABLE: told.shown} if told.is_secret else {}
     file = ("~/.codex/config.toml", "\n".join(toml))
-    return Recipe(("codex",), env, file, before, arguments=arguments, written=path)
+    return Recipe(("codex",), env, file, before, arguments=arguments, written=path, context=AGENTS)
 
 
 def _opencode(told: Told) -> Recipe:

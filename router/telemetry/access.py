@@ -52,7 +52,9 @@ class AccessLog:
         self._form = Form.AUTO
         self._terminal = terminal
         self._on_ended = on_ended
+        # What is known of each already of its answer's end stands at the same place of the second list.
         self._records: list[Record] = []
+        self._said: list[Ending | None] = []
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.TimerHandle | None = None
 
@@ -62,9 +64,10 @@ class AccessLog:
         if self._file is not None:
             self._file.rotation = rotation
 
-    def write(self, record: Record) -> None:
-        """Take a record."""
+    def write(self, record: Record, said: Ending | None = None) -> None:
+        """Take a record, and what the end of its answer says, if that was read already."""
         self._records.append(record)
+        self._said.append(said)
         if self._flushing is None:
             self._flushing = self._loop.call_later(FLUSH_EVERY, self.flush)
         elif len(self._records) >= MOST_RECORDS:
@@ -79,13 +82,14 @@ class AccessLog:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        records, self._records = self._records, []
+        records, known = self._records, self._said
         if not records:
             return
+        self._records, self._said = [], []
         as_json, on_ended, lines = self._form is Form.JSON, self._on_ended, []
         at = moment() if as_json else time.strftime("%Y-%m-%d %H:%M:%S ")
-        for record in records:
-            said = told_by(record)
+        for record, read in zip(records, known, strict=True):
+            said = read or told_by(record)
             lines.append(in_json(record, said, at) if as_json else at + line(record, said))
             on_ended(record, said)
         text = "\n".join(lines)

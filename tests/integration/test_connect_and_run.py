@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from router.cli import connect, own, talk
-from router.cli.client import Client
+from router.cli.client import Client, Model
 from router.cli.exits import CommandError
 from router.cli.main import main
 from router.cli.options import parse
@@ -76,6 +76,20 @@ async def test_what_a_program_is_told(start_router, fake, command):
     assert (code, out, err) == (2, "", f"the router at {app.url} has no gone: it has demo, other\n")
     code, _, err = await command("connect", "aider", "--url", app.url, "--", "-x")
     assert (code, err) == (2, "-x: what stands behind the program's name is for --exec\n")
+
+
+@pytest.mark.parametrize(("client", "context", "warns"), [
+    ("claude", 4096, True), ("codex", 32767, True), ("codex", 32768, False), ("claude", None, False),
+    ("aider", 4096, False),
+])  # fmt: skip
+async def test_a_context_that_is_too_small_is_told(start_router, fake, command, monkeypatch, client, context, warns):
+    """Before the program is refused its first prompt; what is printed is as ever."""
+    app = await start_router(served(fake))
+    monkeypatch.setattr(Client, "models", lambda _: [Model("demo", context_length=context)])
+    code, out, err = await command("connect", client, "--url", app.url)
+    assert (code, "demo" in out) == (0, True)
+    said = f"demo has a context of {context} tokens, and {client} needs 32768: its first prompts would be refused."
+    assert (said in err) == warns == bool(err)
 
 
 async def test_a_key_is_not_shown(start_router, fake, command, monkeypatch):

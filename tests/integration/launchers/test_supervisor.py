@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +18,7 @@ from launchers.footprints.parts import RAM
 from launchers.spec import LaunchSpec
 from launchers.states import State
 from tests.integration.launchers.scripted import BOUND, Scripted, Watched, lives, until
+from tests.models import write_gguf
 
 TINY = """
 import asyncio, sys, uvloop
@@ -259,6 +260,23 @@ async def test_a_model_that_is_being_written_is_waited_for(supervise, engine, tm
             await asyncio.sleep(0.02)
         assert len(engine.ports) == began
     await demo.until(State.FATAL, times=2)
+
+
+async def test_a_model_that_is_cut_off_is_not_tried_again_until_it_changes(supervise, engine, tmp_path, monkeypatch):
+    """No process is started on it, not even one."""
+    monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.05)
+    model = tmp_path / "m.gguf"
+    write_gguf(model, layers=1, layer=1 << 16)
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-5000])
+    demo = supervise(model=str(model))
+    demo._starter.spec = replace(demo._starter.spec, engine="llama_cpp")
+    demo.start()
+    assert "m.gguf: the file is cut off" in (await demo.until(State.FATAL)).detail
+    assert demo.states == [State.STARTING, State.FATAL]
+    model.write_bytes(whole)
+    await demo.until(State.RUNNING)
+    assert len(engine.ports) == 1
 
 
 async def test_a_request_has_it_tried_once_more_after_a_rest(supervise, engine):

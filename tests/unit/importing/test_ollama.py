@@ -80,7 +80,8 @@ def test_models_of_a_store(tmp_path):
 
 def test_what_can_not_be_read_is_told(tmp_path):
     """A manifest that is cut off, and parameters that are no numbers: what is written can be used."""
-    folder = store(tmp_path, odd={"params": {"num_ctx": "many", "temperature": "x", "top_p": "0.5", "top_k": 40, "stop": "a"}})
+    params = {"num_ctx": "many", "temperature": "x", "top_p": "0.5", "top_k": 40, "stop": "a"}
+    folder = store(tmp_path, odd={"params": params})
     manifest = folder / "manifests" / "registry.ollama.ai" / "library" / "cut" / "7b"
     manifest.parent.mkdir(parents=True)
     manifest.write_text('{"layers": [')

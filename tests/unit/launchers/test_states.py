@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from launchers.states import (
+    ENDS,
     TABLE,
     Action,
     Event,
@@ -51,6 +52,15 @@ def test_a_start_that_fails_is_tried_again_after_a_delay(failure):
 def test_starts_that_keep_failing_are_fatal():
     now, actions = after(*[Event.START, Event.EXITED], *[Event.TIMED_OUT, Event.EXITED] * 2)
     assert (now.state, now.failures, now.deadline, actions) == (State.FATAL, 3, None, ())
+
+
+def test_a_model_that_can_not_be_started_is_fatal_at_once():
+    """Until it changes, or, as files come by themselves, a request wants it after a rest."""
+    now, actions = after(Event.START, Event.UNFIT)
+    assert (now.state, now.failures, now.deadline, actions) == (State.FATAL, 1, None, ())
+    assert step(now, Event.WANTED, now.rested_at - 1)[1] == ()
+    assert step(now, Event.WANTED, now.rested_at)[0].state is State.STARTING
+    assert step(now, Event.START, 2)[0].failures == 0
 
 
 @pytest.fixture
@@ -275,11 +285,12 @@ class AnyLife(RuleBasedStateMachine):
         self.time = 0.0
         self.alive = False
         self.killed = False
+        self.unfit = False
 
     def happen(self, event):
         """Make a step, and do its actions in this world."""
-        if event in {Event.EXITED, Event.SPAWN_FAILED}:
-            self.alive = False
+        if event in ENDS:
+            self.alive, self.unfit = False, event is Event.UNFIT
         self.now, actions = step(self.now, event, self.time)
         for action in actions:
             if action is Action.ASK:
@@ -308,7 +319,7 @@ class AnyLife(RuleBasedStateMachine):
         self.happen(Event.EXITED)
 
     @precondition(lambda self: self.now.state is State.STARTING)
-    @rule(event=st.sampled_from([Event.READY, Event.SPAWN_FAILED]))
+    @rule(event=st.sampled_from([Event.READY, Event.SPAWN_FAILED, Event.UNFIT]))
     def starting(self, event):
         """A start comes to something."""
         self.happen(event)
@@ -349,9 +360,12 @@ class AnyLife(RuleBasedStateMachine):
 
     @invariant()
     def failures_are_bounded(self):
-        """FATAL is where too many failures are; a request alone has it tried again with them."""
+        """FATAL is where too many failures are, or one of a model that can't be started as it is.
+
+        A request alone has it tried again with them.
+        """
         tried = {State.FATAL, State.WAITING, State.STARTING, State.STOPPING}
-        assert self.now.failures >= POLICY.give_up_after or self.now.state is not State.FATAL
+        assert self.now.failures >= POLICY.give_up_after or self.unfit or self.now.state is not State.FATAL
         assert self.now.failures < POLICY.give_up_after or self.now.state in tried
 
 

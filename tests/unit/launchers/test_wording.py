@@ -62,6 +62,13 @@ def test_what_could_not_be_started_says_why():
     assert said(START, Event.SPAWN_FAILED, end="no python") == "no python; next try in 0.2 s"
 
 
+def test_a_model_that_can_not_be_started_says_why():
+    """Nothing was tried several times."""
+    end = "the file is cut off"
+    revived = "a reload or a change of its model starts it again, as does a request after 30 s"
+    assert said(START, Event.UNFIT, end=end) == f"{end}; {revived}"
+
+
 def test_giving_up_on_what_said_nothing():
     assert "the last: exited with code 1 while starting; a reload" in said(START, EXITED, TIMED_OUT, EXITED, why="")
 
