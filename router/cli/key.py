@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from router.cli.exits import BAD_START, CommandError, printed
-from router.config import AuthConfig
+from router.config import AuthConfig, explain
 from router.config.keys.auth import LimitedConfig
 from router.config.scalars import FromEnvironment, Scalar, read
 from router.core.keys import digest
@@ -72,8 +72,7 @@ def _check(section: str, entry: Mapping[str, str | list[str]]) -> float:
         said = []
         for each in error.errors():
             name = str(each["loc"][2])
-            message = each["msg"].removeprefix("Value error, ").replace("{got}", repr(each["input"]))
-            said.append(f"{_option(name)}: {message}")
+            said.append(f"{_option(name)}: {explain.message(each).replace('{got}', repr(each['input']))}")
         raise CommandError("\n".join(said), BAD_START) from None
     return next((key.expires for key in auth.keys if key.expires is not None), inf)
 

@@ -19,6 +19,14 @@ def asks(described: argparse.ArgumentParser) -> None:
     )
 
 
+def whole(text: str) -> int:
+    """Read a whole number. Raises ArgumentTypeError."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
 def finds(described: argparse.ArgumentParser) -> None:
     """Add what says where a router is."""
     described.add_argument("--url", metavar="URL", help="where the router is; default: ROUTER_URL, or as the file says")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from router.cli.exits import BAD_START, UNPRINTED
-from router.cli.option_groups import asks, takes_file
+from router.cli.option_groups import asks, takes_file, whole
 from router.cli.slips import slip
 from router.cli.using_options import CLIENTS, add_using
 from router.config.redact import LIMITS
@@ -244,7 +244,7 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     written = commands.add_parser("logs", help="print what the router or an engine has written, and with -f what comes")
     written.add_argument("name", nargs="?", metavar="BACKEND", help="of an engine; without one: the router's own log")
     written.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
-    written.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="so many lines; default: 100")
+    written.add_argument("-n", "--limit", type=whole, default=100, metavar="N", help="so many lines; default: 100")
     asks(written)
     asks(commands.add_parser("events", help="print what happens, as it happens"))
     _add_top(commands)
@@ -254,7 +254,7 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         asks(lever)
     scaled = commands.add_parser("scale", help="have so many processes of a launch, until its entry changes")
     scaled.add_argument("name", metavar="BACKEND")
-    scaled.add_argument("replicas", type=int, metavar="N", help="how many")
+    scaled.add_argument("replicas", type=whole, metavar="N", help="how many")
     asks(scaled)
     for name, does in _PINS.items():
         pinned = commands.add_parser(name, help=does)
@@ -270,7 +270,7 @@ def _add_telling(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     told.add_argument("id", nargs="?", metavar="ID", help="tell the way of this one, and why it went there")
     told.add_argument("--capture", action="store_true", help="with ID: what it said, and what it was answered")
     told.add_argument("--recent", action="store_true", help="those that ended last")
-    told.add_argument("--limit", type=int, default=20, metavar="N", help="with --recent: so many; default: 20")
+    told.add_argument("--limit", type=whole, default=20, metavar="N", help="with --recent: so many; default: 20")
     asks(told)
     used = commands.add_parser(
         "usage",
@@ -291,7 +291,7 @@ def _add_telling(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     asks(cancelled)
     explained = commands.add_parser("explain", help="say where a request for a model would go now, and why")
     explained.add_argument("model", metavar="MODEL", help="the name of a model or a route")
-    explained.add_argument("--size", type=int, default=1000, metavar="BYTES", help="of the request; default: 1000")
+    explained.add_argument("--size", type=whole, default=1000, metavar="BYTES", help="of the request; default: 1000")
     asks(explained)
 
 

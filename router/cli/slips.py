@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,9 @@ _LISTED: Final[Mapping[str, str]] = MappingProxyType({
 })  # fmt: skip
 """The same, where the key is one of several."""
 
+_NUMBER: Final = re.compile(r"-\d+|-\d*\.\d+")
+"""Matches a number below 0, as argparse takes it: for a value, since no option is called so."""
+
 _VERBOSE: Final = frozenset({"--debug", "--verbose", "-v"})
 _CONFIG: Final = frozenset({"-c", "-f", "--file", "--yaml", "--conf", "--cfg"})
 _STARTS: Final = frozenset({"start", "serve", "up", "server", "router"})
@@ -43,11 +47,11 @@ def slip(described: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
     for word in words:
         if word == "--":
             return ""
-        if may_be_value and (word == "-" or not word.startswith("-")):
+        if may_be_value and not _is_option(parser, word):
             may_be_value = False
             continue
         may_be_value = False
-        if word.startswith("-") and word != "-":
+        if _is_option(parser, word):
             option = word.partition("=")[0]
             action = _action(parser, option)
             if action is None and (parser is described or _action(described, option) is None):
@@ -60,8 +64,7 @@ def slip(described: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
             if word not in commands:
                 return _unknown_command(described.prog, word, list(commands))
             parser = commands[word]
-        elif all(action.option_strings for action in parser._actions):  # noqa: SLF001
-            # It has options alone.
+        elif _has_options_alone(parser):
             return f"{word}: name the file with --config {word}"
     return ""
 
@@ -71,6 +74,17 @@ def _commands(described: argparse.ArgumentParser) -> Mapping[str, argparse.Argum
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             return action.choices
     return {}
+
+
+def _has_options_alone(parser: argparse.ArgumentParser) -> bool:
+    return all(action.option_strings for action in parser._actions)  # noqa: SLF001
+
+
+def _is_option(parser: argparse.ArgumentParser, word: str) -> bool:
+    """Whether a word is meant as an option: `-1` is a value, where there may be one."""
+    if not word.startswith("-") or word == "-":
+        return False
+    return _has_options_alone(parser) or _NUMBER.fullmatch(word) is None
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:

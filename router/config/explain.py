@@ -11,7 +11,7 @@ from router.config.keys import rules
 from router.config.keys.backends import BackendConfig
 from router.config.keys.config import NO_BACKENDS
 from router.config.keys.routes import RouteConfig
-from router.config.problems import MOST_PROBLEMS, Fault, KeyPath, Problem, did_you_mean, either
+from router.config.problems import MOST_PROBLEMS, Fault, KeyPath, Problem, bound, did_you_mean, either
 from router.config.rounds import all_errors, section_at, sections_in
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
     from router.config.reading.document import Document
 
-_BOUNDS = {
-    "greater_than": "must be more than {gt}, got {{got}}",
-    "greater_than_equal": "must be at least {ge}, got {{got}}",
-    "less_than_equal": "must be at most {le}, got {{got}}",
-}
 _MISSING = {
     "backends": NO_BACKENDS,
     "to": "is missing: the model that the route leads to, or several in order",
@@ -34,12 +29,13 @@ _MISSING = {
 
 def problems(error: ValidationError, document: Document) -> list[Problem]:
     """All problems of a document whose data pydantic refused."""
-    faults = [Fault(detail["loc"], _message(detail)) for detail in all_errors(error, document)]
+    faults = [Fault(detail["loc"], message(detail)) for detail in all_errors(error, document)]
     faults += islice(rules.faults(*_sketch(document)), MOST_PROBLEMS)
     return [document.problem(*fault) for fault in faults if document.as_written(fault.path) not in document.broken]
 
 
-def _message(error: ErrorDetails) -> str:
+def message(error: ErrorDetails) -> str:
+    """What is wrong with a value, in one sentence; `{got}` stands in it for the value."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
@@ -47,8 +43,8 @@ def _message(error: ErrorDetails) -> str:
         return _unknown_key(error["loc"])
     if kind == "missing":
         return _MISSING[str(error["loc"][-1])]
-    if kind in _BOUNDS:
-        return _BOUNDS[kind].format(**context)
+    if must_be := bound(kind, context):
+        return f"{must_be}, got {{got}}"
     # The message of a fault is ours already: see `groups.faulty`.
     return error["msg"]
 

@@ -13,10 +13,11 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 KeyPath = tuple[str | int, ...]
@@ -26,6 +27,14 @@ MOST_PROBLEMS = 100
 """Problems that are reported at most: nobody reads more, and a file of another kind would have 100,000."""
 
 _MOST_CHOICES = 1000
+_BOUNDS: Mapping[str, str] = MappingProxyType({
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+})  # fmt: skip
+"""What a number must be, by pydantic's kind of error, whose context has the bound."""
+
 _SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+|…")
 
 
@@ -111,6 +120,15 @@ def _by_place(problem: Problem) -> tuple[str, int, int, str, str]:
 def nowhere(message: str) -> Problem:
     """A mistake that isn't at one place: of this machine, say."""
     return Problem("", None, None, "", message)
+
+
+def bound(kind: str, context: Mapping[str, object]) -> str:
+    """What a number beyond its bound must be, by pydantic's kind of error and its context; "" for other errors."""
+    if kind not in _BOUNDS:
+        return ""
+    # A bound of a field with fractions is one, too: 1.0.
+    numbers = {name: int(it) if isinstance(it, float) and it.is_integer() else it for name, it in context.items()}
+    return _BOUNDS[kind].format(**numbers)
 
 
 def dotted(path: KeyPath) -> str:

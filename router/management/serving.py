@@ -3,19 +3,23 @@
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
 from pydantic import ValidationError
 
 from router.api.admin.endpoint import FIELD, Asked, Endpoint, Endpoints, Reply, Sent, Stream
+from router.config.problems import bound
 from router.core.errors import BadRequestError
 from router.core.hops import NAME
 from router.management.audit import ASKED, Handler, audited
 from router.management.elsewhere import HOPS
 from router.proxy.slow import ADMIN
 from router.proxy.unusual import expect
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 P = TypeVar("P")
 A = TypeVar("A", bound=Asked)
@@ -27,10 +31,17 @@ _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
     "extra_forbidden": lambda name: f"There is no '{name}' here.",
     "bool_parsing": lambda name: f"Say {name}=true or {name}=false.",
     "string_too_short": lambda name: f"'{name}' is empty.",
-    "float_parsing": lambda name: f"'{name}' is a number.",
-    "int_parsing": lambda name: f"'{name}' is a whole number.",
+    "string_type": lambda name: f"'{name}' is text.",
+    "finite_number": lambda name: f"'{name}' is a finite number.",
+    **dict.fromkeys(
+        ("datetime_from_date_parsing", "datetime_parsing"), lambda name: f"'{name}' is a time: 2026-11-30T04:00:00Z."
+    ),
+    **dict.fromkeys(("float_parsing", "float_type"), lambda name: f"'{name}' is a number."),
+    **dict.fromkeys(
+        ("int_from_float", "int_parsing", "int_parsing_size", "int_type"), lambda name: f"'{name}' is a whole number."
+    ),
 }
-"""What is said of pydantic's commonest mistakes; of others, its own words."""
+"""What is said of pydantic's kinds of errors that have no context."""
 
 
 def routes(endpoints: Endpoints[P], part: P) -> list[web.RouteDef]:
@@ -150,7 +161,19 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 def _refused(error: ValidationError) -> BadRequestError:
     """Say what is wrong with the first field that is."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(map(str, first["loc"])) or "body"
-    sentence = _SENTENCES.get(first["type"])
-    return BadRequestError(sentence(name) if sentence else f"'{name}': {first['msg'].lower()}.", param=name)
+    return BadRequestError(sentence(name, first), param=name)
+
+
+def sentence(name: str, error: "ErrorDetails") -> str:
+    """Say what is wrong with a field."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _SENTENCES:
+        return _SENTENCES[kind](name)
+    if must_be := bound(kind, context):
+        return f"'{name}' {must_be}."
+    if kind == "literal_error":
+        return f"'{name}' must be {context['expected']}."
+    # The others' words are ours: those of the types of `api.admin`.
+    return f"'{name}': {context['error'] if kind == 'value_error' else error['msg']}."

@@ -114,7 +114,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]
 def _time(value: object) -> object:
     """Take a time as RFC 3339 has it alone, and no number."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):
-        raise PydanticCustomError("datetime_parsing", "expected a time such as 2026-11-30T04:00:00Z")
+        raise PydanticCustomError("datetime_parsing", "expected a time")
     return value
 
 

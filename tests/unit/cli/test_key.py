@@ -84,7 +84,7 @@ def test_for_programs(capsys):
         (["--expires", "soon"], "--expires: expected a date, such as 2027-01-31"),
         (["--paths", "v1/*"], "--paths: expected a path, such as /v1/*"),
         (["--admin", "--scopes", "all"], "--scopes: 'all' is not a scope"),
-        (["--weight", "0"], "--weight: "),
+        (["--weight", "0"], "--weight: must be more than 0, got '0'"),
         (["--name", ""], "--name: expected text"),
     ],
 )

@@ -33,6 +33,8 @@ ALL = (
         ("validate", "there is no command validate; did you mean check?"),
         ("wibble", f"there is no command wibble; there are {ALL}"),
         ("my.yaml", "my.yaml is no command; to start the router with this file: python -m router --config my.yaml"),
+        ("check -1", "there is no option -1; `python -m router check --help` lists all"),
+        ("scale -x", "there is no option -x; `python -m router scale --help` lists all"),
         ("check my.yaml", "my.yaml: name the file with --config my.yaml"),
     ],
 )
@@ -56,6 +58,8 @@ def test_a_slip_is_told_with_what_was_meant(words, said, capsys):
         "load a b --url http://h --key k",
         "unload --all",
         "load -- --odd",
+        "scale demo -1",
+        "scale demo -.5",
         "--version",
         "doctor -h",
     ],

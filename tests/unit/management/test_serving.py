@@ -1,19 +1,30 @@
-from typing import Annotated, Any, ClassVar
+import math
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from aiohttp import web
-from pydantic import Field, RootModel
+from pydantic import AfterValidator, Field, RootModel, ValidationError
 
+from router.api.admin import TABLE
 from router.api.admin.endpoint import Asked, Endpoint, Reply, Switch
 from router.core.errors import RouterError
 from router.core.scopes import LOCAL, Scope
-from router.management.serving import routes
+from router.management.serving import routes, sentence
 from router.proxy.slow import ADMIN
+
+
+def _day(said):
+    if said:
+        raise ValueError(f"{said!r} is no day")
+    return said
 
 
 class Fields(Asked):
     name: str
-    count: int = 1
+    count: Annotated[int, Field(ge=1, le=64)] = 1
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    order: Literal["asc", "desc"] = "asc"
+    since: Annotated[str, AfterValidator(_day)] = ""
     wait: Switch = True
 
 
@@ -104,7 +115,7 @@ async def ask(aiohttp_client):
 
 async def test_fields_come_from_path_query_and_body(ask):
     """The path's win: they are what the endpoint is."""
-    told = {"name": "a/b", "count": 7, "wait": False, "by": "this machine"}
+    told = {"name": "a/b", "count": 7, "share": 0.5, "order": "asc", "since": "", "wait": False, "by": "this machine"}
     assert await ask("POST", "/admin/a/b/do?count=7&wait=false") == (202, told)
     assert await ask("POST", "/admin/a%2Fb/do", '{"count": 7, "wait": false, "name": "c"}') == (202, told)
 
@@ -125,12 +136,35 @@ async def test_a_body_that_is_text(ask):
         ("", b'{"\xff": 1}', "The request's body isn't JSON.", None),
         ("", "[" * 100_000, "The request's body isn't JSON.", None),
         ("", '{"wait": []}', "Say wait=true or wait=false.", "wait"),
-        ("", '{"count": null}', "'count': input should be a valid integer.", "count"),
+        ("", '{"count": null}', "'count' is a whole number.", "count"),
+        ("", '{"count": 1.5}', "'count' is a whole number.", "count"),
+        ("?count=0", None, "'count' must be at least 1.", "count"),
+        ("?count=65", None, "'count' must be at most 64.", "count"),
+        ("?share=-1", None, "'share' must be more than 0.", "share"),
+        ("?share=1", None, "'share' must be less than 1.", "share"),
+        ("?order=up", None, "'order' must be 'asc' or 'desc'.", "order"),
+        ("?since=Tomorrow", None, "'since': 'Tomorrow' is no day.", "since"),
     ],
 )
 async def test_what_is_wrong_is_said(ask, path, body, sentence, param):
     """With the field's name, for people and programs."""
     assert await ask("POST", f"/admin/a/do{path}", body) == (400, [sentence, param])
+
+
+@pytest.mark.parametrize("value", [None, "x", "", [], {}, -1, 0, 10**30, 1.5, math.nan, "2026-13-45T04:00:00Z"])
+def test_no_field_of_any_endpoint_is_refused_in_words_of_a_library(value):
+    """Whoever sends it sees the router, and no library of its."""
+    said = [each for endpoint in TABLE for each in _refusals(endpoint.asks, value)]
+    assert said
+    assert not [each for each in said if any(word in each.lower() for word in ("input", "valid", "value error"))]
+
+
+def _refusals(asked, value):
+    for name in asked.model_fields:
+        try:
+            asked.model_validate({name: value})
+        except ValidationError as error:
+            yield from (sentence(name, each) for each in error.errors() if each["loc"][0] == name)
 
 
 async def test_a_text_that_is_no_text(ask):
