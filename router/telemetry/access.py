@@ -30,10 +30,16 @@ from router.telemetry.tasks import unharmed
 from router.telemetry.terminal import Terminal
 
 FLUSH_EVERY = 0.25
-"""Seconds that a record may wait to be written."""
+"""Seconds after which records are written, from the first one."""
 
-MOST_RECORDS = 1024
-"""Records that may wait; at this many they are written at once."""
+MANY_RECORDS = 1024
+"""Records at which that begins sooner."""
+
+MOST_RECORDS = 4096
+"""Records that may wait; at this many, all are written at once."""
+
+SLICE = 32
+"""Records that are read in one turn of the loop: 0.2 ms. Of 250, requests that came meanwhile waited 1.5 ms."""
 
 
 class AccessLog:
@@ -55,8 +61,9 @@ class AccessLog:
         # What is known of each already of its answer's end stands at the same place of the second list.
         self._records: list[Record] = []
         self._said: list[Ending | None] = []
+        self._lines: list[str] = []
         self._loop = asyncio.get_running_loop()
-        self._flushing: asyncio.TimerHandle | None = None
+        self._next: asyncio.Handle | None = None
 
     def set_up(self, form: Form, rotation: Rotation) -> None:
         """Take settings, now and after a reload."""
@@ -68,31 +75,48 @@ class AccessLog:
         """Take a record, and what the end of its answer says, if that was read already."""
         self._records.append(record)
         self._said.append(said)
-        if self._flushing is None:
-            self._flushing = self._loop.call_later(FLUSH_EVERY, self.flush)
-        elif len(self._records) >= MOST_RECORDS:
+        waiting = len(self._records)
+        if self._next is None:
+            self._next = self._loop.call_later(FLUSH_EVERY, self._go_on)
+        elif waiting == MANY_RECORDS:
+            self._next.cancel()
+            self._next = self._loop.call_soon(self._go_on)
+        elif waiting >= MOST_RECORDS:
             self.flush()
 
     def flush(self) -> None:
         """Write the waiting records; an error costs only their lines."""
-        unharmed("access.log", self._flush)
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        unharmed("access.log", self._read, len(self._records))
+        self._put()
 
-    def _flush(self) -> None:
-        """Write the waiting records. The time of each line is now: at most `FLUSH_EVERY` late."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
-        records, known = self._records, self._said
-        if not records:
-            return
-        self._records, self._said = [], []
-        as_json, on_ended, lines = self._form is Form.JSON, self._on_ended, []
+    def _go_on(self) -> None:
+        """Read a slice of the waiting records; write the lines of all once there are no more."""
+        self._next = None
+        unharmed("access.log", self._read, SLICE)
+        if self._records:
+            self._next = self._loop.call_soon(self._go_on)
+        else:
+            self._put()
+
+    def _read(self, most: int) -> None:
+        """Make lines of the first records. The time of each line is now: a little more than `FLUSH_EVERY` late."""
+        records, known = self._records[:most], self._said[:most]
+        del self._records[:most], self._said[:most]
+        as_json, on_ended, lines = self._form is Form.JSON, self._on_ended, self._lines
         at = moment() if as_json else time.strftime("%Y-%m-%d %H:%M:%S ")
         for record, read in zip(records, known, strict=True):
             said = read or told_by(record)
             lines.append(in_json(record, said, at) if as_json else at + line(record, said))
             on_ended(record, said)
-        text = "\n".join(lines)
+
+    def _put(self) -> None:
+        if not self._lines:
+            return
+        text = "\n".join(self._lines)
+        self._lines = []
         if self._file is not None:
             self._file.put(text)
         if self._terminal is not None:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from router.core.ending import told_by
 from router.core.record import Record
 from router.telemetry import access, terminal
-from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog
+from router.telemetry.access import FLUSH_EVERY, MANY_RECORDS, MOST_RECORDS, SLICE, AccessLog
 from router.telemetry.files import Rotation
 from router.telemetry.lines import line as line_of
 from router.telemetry.logs import Form
@@ -198,7 +198,27 @@ def lines(folder: Path, log: AccessLog | None = None) -> int:
     return len((folder / "access.log").read_text().splitlines())
 
 
-async def test_many_records_are_written_at_once(tmp_path):
+async def test_records_are_read_in_slices(tmp_path):
+    """What else there is to do is done in between; they are written together."""
+    terminal, ended = Terminal(), list[str]()
+    log = AccessLog(tmp_path, terminal, lambda record, _: ended.append(record.id))  # type: ignore[arg-type]
+    sent = [str(number) for number in range(MANY_RECORDS - 1)]
+    for number in sent:
+        log.write(record(id=number))
+    await asyncio.sleep(0)
+    assert ended == []
+    log.write(record(id="last"))  # they are many: it doesn't wait any longer
+    for turns in range(1, MANY_RECORDS // SLICE):
+        await asyncio.sleep(0)
+        assert len(ended) == turns * SLICE
+    assert terminal.writes == []
+    await asyncio.sleep(0)
+    assert ended == [*sent, "last"]
+    assert [text.count("\n") for text in terminal.writes] == [MANY_RECORDS]
+    log.close()
+
+
+async def test_very_many_records_are_written_at_once(tmp_path):
     """What waits is bounded."""
     log = AccessLog(tmp_path, None)
     for _ in range(MOST_RECORDS - 1):
@@ -218,7 +238,7 @@ async def test_what_waits_is_written_at_the_close(tmp_path):
     log.write(RECORD)
     log.close()
     assert CLOCK.sub("", (tmp_path / "access.log").read_text()) == f"{line(RECORD)}\n"
-    assert log._flushing is None
+    assert log._next is None
     await asyncio.sleep(0)
     assert len(terminal.writes) == 1
 
