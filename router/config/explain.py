@@ -11,7 +11,7 @@ from router.config.keys import rules
 from router.config.keys.backends import BackendConfig
 from router.config.keys.config import NO_BACKENDS
 from router.config.keys.routes import RouteConfig
-from router.config.problems import MOST_PROBLEMS, Fault, KeyPath, Problem, bound, did_you_mean, either
+from router.config.problems import MOST_ITEMS, MOST_PROBLEMS, Fault, KeyPath, Problem, bound, did_you_mean, either
 from router.config.rounds import all_errors, section_at, sections_in
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _sketch(document: Document) -> tuple[list[_Sketch], dict[str, tuple[str, ...
     Without this, a misspelt key would hide a route that leads nowhere until the next try.
     """
     entries, routes = document.data.get("backends"), document.data.get("routes")
-    listing = entries if isinstance(entries, list) else []
+    # One that is too long is told as such: looking at each entry would take seconds.
+    listing = entries if isinstance(entries, list) and len(entries) <= MOST_ITEMS else []
     sketched = [_sketched(entry) for entry in listing]
     if not listing or ("backends",) in document.broken:
         # There may be backends that could not be read.

@@ -26,6 +26,9 @@ KeyPath = tuple[str | int, ...]
 MOST_PROBLEMS = 100
 """Problems that are reported at most: nobody reads more, and a file of another kind would have 100,000."""
 
+MOST_ITEMS = 10_000
+TOO_LONG = f"a list may have {MOST_ITEMS} items at most"
+
 _MOST_CHOICES = 1000
 _BOUNDS: Mapping[str, str] = MappingProxyType({
     "greater_than": "must be more than {gt}",

@@ -14,13 +14,12 @@ from pydantic import PlainSerializer, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from router.config.keys import rules
-from router.config.problems import Fault
+from router.config.problems import MOST_ITEMS, TOO_LONG, Fault
 from router.config.redact import HIDDEN, shown
 from router.config.scalars import FromEnvironment
 
 T = TypeVar("T")
 
-MOST_ITEMS = 10_000
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -44,7 +43,7 @@ def listed(value: object) -> tuple[object, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("expected a list, such as `[a, b]` or lines that start with `- `, got {got}")
     if len(value) > MOST_ITEMS:
-        raise ValueError(f"a list may have {MOST_ITEMS} items at most")
+        raise ValueError(TOO_LONG)
     return tuple(value)
 
 

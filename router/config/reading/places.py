@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from router.config import foreign, scalars
-from router.config.problems import ConfigError, KeyPath, Problem, SourcePosition, dotted
+from router.config.problems import MOST_ITEMS, TOO_LONG, ConfigError, KeyPath, Problem, SourcePosition, dotted
 from router.config.reading.document import Document
 from router.config.reading.excerpt import with_excerpts
 from router.config.reading.files import decoded, fatal
@@ -145,6 +145,9 @@ class _Builder:
     def _list(self, path: KeyPath) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := self._events[self._next], yaml.SequenceEndEvent):
+            if len(items) == MOST_ITEMS:
+                # Here, and not only where the list is checked: each item costs time until then.
+                raise self._stop(event, path, TOO_LONG)
             item = (*path, len(items))
             self._document.places[item] = _at(event, self._document.file)
             items.append(self._value(item))

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from router.config import ConfigError, load
+from router.config import Config, ConfigError, explain, load
+from router.config.problems import MOST_ITEMS
+from router.config.reading.document import Document
 
 MANY = """\
 server: {port: 99999, hots: 1}
@@ -136,3 +139,12 @@ def test_what_counts_tokens_is_shown(tmp_path):
         load(path, {})
     (told,) = caught.value.problems
     assert (told.message, "max_tokens: 4k" in told.excerpt) == ("expected a number, got '4k'", True)
+
+
+def test_of_a_list_that_is_too_long_no_item_is_looked_at():
+    """Several files may make one: that is the mistake, and not what its items are."""
+    data = {"backends": [{"name": "a", "url": "http://a"}] * (MOST_ITEMS + 1)}
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(data)
+    found = explain.problems(caught.value, Document("f.yaml", data))
+    assert [str(each) for each in found] == ["f.yaml backends: a list may have 10000 items at most"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from router.config.problems import MOST_PROBLEMS, ConfigError
+from router.config.problems import MOST_ITEMS, MOST_PROBLEMS, ConfigError
 from router.config.reading import places
 from router.config.reading.syntax import syntax_error
 from router.config.scalars import read as read_word
@@ -167,6 +167,12 @@ def test_many_values_are_bounded(monkeypatch):
     """The parser is stopped as soon as there are too many."""
     monkeypatch.setattr(places, "MAX_VALUES", 100)
     assert refusal(f"a: [{'x,' * 500} b: ]") == "f.yaml:1:399: the file grows beyond 100 values"
+
+
+def test_a_list_is_bounded_before_its_items_are_looked_at():
+    """The first item too many is named; none behind it costs any time."""
+    text = "a:\n" + "- x\n" * MOST_ITEMS + "- !tag y\n- *nothing\n"
+    assert refusal(text) == f"f.yaml:{MOST_ITEMS + 2}:3 a: a list may have 10000 items at most"
 
 
 def test_many_mistakes_are_bounded():
