@@ -15,6 +15,7 @@ from router.core.scopes import Admin
 from router.core.spending import LONGEST, Spending
 from router.core.usage import FREE, NONE, Price, Use
 from router.management.metrics import CatalogNames
+from router.proxy.charging import day_of
 from router.proxy.plane import Plane
 from router.store.tally import Tally
 from router.store.usage import NOTHING, Group, Sums, plus
@@ -60,9 +61,8 @@ class Usage:
 
 def day_at(now: float) -> tuple[str, float]:
     """Give the day at a Unix time, and until when it surely is that day."""
-    at = time.localtime(now)
-    left = 86400 - (at.tm_hour * 3600 + at.tm_min * 60 + at.tm_sec)
-    return time.strftime("%Y-%m-%d", at), now + min(LONGEST, left)
+    today = day_of(now, now)
+    return date.fromordinal(today.day).isoformat(), min(now + LONGEST, today.day_ends)
 
 
 def price_of(configured: BackendConfig | None, model: str) -> Price:

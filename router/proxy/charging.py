@@ -67,7 +67,7 @@ class Charging:
         offset = self._wall() - now
         if now >= self._today.day_ends or abs(offset - self.offset) > SHIFT:
             self.offset = offset
-            self._today = _day_of(now + offset, now)
+            self._today = day_of(now + offset, now)
         return self._today
 
     def set_up(self, keys: Keys) -> None:
@@ -148,8 +148,8 @@ def without_theirs(head: ResponseHead) -> ResponseHead:
     return head._replace(lines=_THEIRS.sub(b"", lines)) if b"-ratelimit-" in lines.lower() else head
 
 
-def _day_of(wall: float, now: float) -> Today:
-    """Give the day of a Unix time by the machine's calendar; `now` is that time by the loop's clock."""
+def day_of(wall: float, now: float) -> Today:
+    """Give the day of a Unix time by the machine's calendar; `now` is that time by the clock that ends are told in."""
     at = datetime.fromtimestamp(wall)  # noqa: DTZ006  (the machine's own time)
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     tomorrow = midnight + timedelta(days=1)

@@ -1,4 +1,5 @@
 import time
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,3 +94,18 @@ def test_a_day_is_this_machines(hour, minute, lasts):
     """It is looked at again at midnight, and each quarter of an hour: clocks are set."""
     at = time.mktime((2026, 11, 30, hour, minute, 0, 0, 0, -1))
     assert day_at(at) == ("2026-11-30", at + lasts)
+
+
+@pytest.mark.parametrize(("before", "lasts"), [("2026-03-29T01:00", 23), ("2026-10-25T01:00", 25)])
+def test_a_day_ends_at_midnight_where_clocks_were_changed(monkeypatch, before, lasts):
+    """Sums and limits go by one calendar: that of `proxy.charging`."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        at = datetime.fromisoformat(before).timestamp()
+        midnight = at + (lasts - 1) * 3600
+        assert day_at(midnight - 60) == (before[:10], midnight)
+        assert day_at(midnight)[0] > before[:10]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
