@@ -42,7 +42,7 @@ class OwnedConfig(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["key"]}, {"required": ["hash"]}]})
 
-    key: Secret | None = setting(None, "The bearer token, or `${NAME}`. Each key has this or `hash`.")
+    key: Secret | None = setting(None, "The bearer token, in ASCII, or `${NAME}`. Each key has this or `hash`.")
     hash: Hash | None = setting(
         None,
         "Its SHA-256 instead, as `sha256:` and 64 hexadecimal digits. `python -m router key new --name alice` makes a "

@@ -32,6 +32,7 @@ from router.config.keys.values import (
     Whole,
     absent_if_empty,
     file_name,
+    header,
     host_and_port,
     model_name,
     path,
@@ -74,7 +75,7 @@ def _headers(value: object) -> Mapping[str, SecretStr]:
     if faults:
         raise faulty(faults)
     said = {name: it for name, it in given.items() if not isinstance(it, FromEnvironment) or it}
-    return MappingProxyType({name.lower(): SecretStr(it) for name, it in each_value(said, _header).items()})
+    return MappingProxyType({name.lower(): SecretStr(it) for name, it in each_value(said, header).items()})
 
 
 def _unfit(name: str) -> str:
@@ -82,12 +83,6 @@ def _unfit(name: str) -> str:
     if _HEADER.fullmatch(name) is None:
         return "is no name of a header"
     return "is a header that the router writes itself" if name.lower() in _WRITTEN else ""
-
-
-def _header(value: object) -> str:
-    if (said := text(value).strip()).isascii():
-        return said
-    raise ValueError("expected ASCII text: it is sent in a header")
 
 
 def _probe(value: object) -> str:

@@ -63,6 +63,13 @@ def text(value: object) -> str:
     return str(value)
 
 
+def header(value: object) -> str:
+    """Text for a header of HTTP. Blanks around it would get lost there; clients send other letters in different ways."""
+    if (said := text(value).strip()).isascii():
+        return said
+    raise ValueError("expected ASCII text: it is sent in a header of HTTP")
+
+
 def file_name(value: object) -> str:
     """Text that is safe as a file name on every system."""
     if _FILE_NAME.fullmatch(name := text(value)):
@@ -283,7 +290,7 @@ Whole = Annotated[int, BeforeValidator(whole)]
 Number = Annotated[float, BeforeValidator(number)]
 Secret = Annotated[
     SecretStr,
-    BeforeValidator(text),
+    BeforeValidator(header),
     PlainSerializer(lambda _: HIDDEN, when_used="json"),
     WithJsonSchema(TEXT),
 ]

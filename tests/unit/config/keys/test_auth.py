@@ -60,6 +60,7 @@ OF_NOTHING = "Value error, this is the hash of no text at all: whatever should h
         ({"name": "x"}, "key: is missing: give the key, or its `hash`"),
         ({"key": "a", "hash": HASH}, "hash: stands beside `key`: give one of the two"),
         (HASH, "key: is a hash, which opens nothing: write it as `hash`"),
+        ("schlüssel", "key: Value error, expected ASCII text: it is sent in a header of HTTP"),
         ({"hash": HASH[:-1]}, f"hash: {NO_HASH}"),
         ({"hash": HASH[7:]}, f"hash: {NO_HASH}"),
         ({"hash": "sha256:" + digest(b"").hex()}, f"hash: {OF_NOTHING}"),
@@ -68,6 +69,11 @@ OF_NOTHING = "Value error, this is the hash of no text at all: whatever should h
 def test_what_is_no_key(key, fault):
     assert faults(keys=[key]) == [f"auth.keys[0].{fault}"]
     assert faults(admin_keys=[key]) == [f"auth.admin_keys[0].{fault}"]
+
+
+def test_blanks_around_a_key_are_none_of_it():
+    """No header can bring them: a key with blanks from a file of the environment would open nothing."""
+    assert auth(keys=[" a\u0020"]).keys[0].digest == digest(b"a")
 
 
 def test_what_a_key_may_use():

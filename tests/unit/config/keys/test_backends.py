@@ -86,6 +86,7 @@ def test_headers_of_a_url():
         ({"headers": {"Host": "x"}}, "is a header that the router writes itself"),
         ({"headers": {"x-a": "1", "X-A": "2"}}, "stands here twice"),
         ({"headers": {"x-a": "ü"}}, "expected ASCII text"),
+        ({"api_key": "schlüssel"}, "api_key: Value error, expected ASCII text: it is sent in a header of HTTP"),
         ({"headers": {"Authorization": "x"}, "api_key": "k"}, "write one of the two"),
         ({"probe": "health"}, "expected `never`, or a path such as /health"),
         ({"probe": 5}, "expected `never`, or a path such as /health"),
