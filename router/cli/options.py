@@ -250,10 +250,10 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_top(commands)
     for name, does in _LEVERS.items():
         lever = commands.add_parser(name, help=does)
-        lever.add_argument("name", metavar="BACKEND")
+        lever.add_argument("name", metavar="BACKEND", help="or a model that no other backend serves")
         asks(lever)
     scaled = commands.add_parser("scale", help="have so many processes of a launch, until its entry changes")
-    scaled.add_argument("name", metavar="BACKEND")
+    scaled.add_argument("name", metavar="BACKEND", help="or a model that no other launch serves")
     scaled.add_argument("replicas", type=whole, metavar="N", help="how many")
     asks(scaled)
     for name, does in _PINS.items():

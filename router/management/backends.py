@@ -1,4 +1,7 @@
-"""Backends that are drained, restarted and scaled."""
+"""Backends that are drained, restarted and scaled.
+
+A backend is meant by its own name, or by that of a model that it alone serves.
+"""
 
 from itertools import islice
 
@@ -27,43 +30,48 @@ class Backends:
 
     async def restart(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Start an engine afresh. Raises NotFoundError and ConflictError."""
-        if self._elsewhere.peer(asked.name) is not None:
-            log.info(f"admin: restarts {asked.name}", by=admin.name)
-            return await self._elsewhere.backends(RESTART, asked.name)
-        member = member_of(self._fleet, asked.name)
+        name = self._meant(asked.name)
+        if self._elsewhere.peer(name) is not None:
+            log.info(f"admin: restarts {name}", by=admin.name)
+            return await self._elsewhere.backends(RESTART, name)
+        member = member_of(self._fleet, name)
         if member.supervisor is None:
-            raise ConflictError(f"'{asked.name}' is not launched by this router, which can't restart it.")
+            raise ConflictError(f"'{name}' is not launched by this router, which can't restart it.")
         if not self._fleet.runs(member):
-            raise ConflictError(f"'{asked.name}' isn't running: there is nothing to restart.")
+            raise ConflictError(f"'{name}' isn't running: there is nothing to restart.")
         if not self._fleet.is_settled(member):
-            raise ConflictError(f"'{asked.name}' is starting already: wait until it serves, or has failed.")
-        log.info(f"admin: restarts {asked.name}", by=admin.name)
-        await self._router.restart(asked.name)
-        return await self._told(asked.name)
+            raise ConflictError(f"'{name}' is starting already: wait until it serves, or has failed.")
+        log.info(f"admin: restarts {name}", by=admin.name)
+        await self._router.restart(name)
+        return await self._told(name)
 
     async def drain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Send a backend nothing more. Raises NotFoundError."""
-        return await self._hold(asked.name, admin, on=True)
+        return await self._hold(self._meant(asked.name), admin, on=True)
 
     async def undrain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Send it requests again. Raises NotFoundError."""
-        return await self._hold(asked.name, admin, on=False)
+        return await self._hold(self._meant(asked.name), admin, on=False)
 
     async def scale(self, asked: ScaleAsked, admin: Admin) -> BackendsTold:
         """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
-        name = self._on_ray(asked.name)
-        if name is None and self._elsewhere.peer(asked.name) is not None:
-            log.info(f"admin: scales {asked.name} to {asked.replicas}", by=admin.name)
-            return await self._elsewhere.backends(SCALE, asked.name, replicas=asked.replicas)
+        meant = self._meant(asked.name, whole=True)
+        name = self._on_ray(meant)
+        if name is None and self._elsewhere.peer(meant) is not None:
+            log.info(f"admin: scales {meant} to {asked.replicas}", by=admin.name)
+            return await self._elsewhere.backends(SCALE, meant, replicas=asked.replicas)
         if name is None:
-            member = member_of(self._fleet, asked.name)
+            member = member_of(self._fleet, meant)
             if member.supervisor is None:
-                raise ConflictError(f"'{asked.name}' is not launched by this router, which can't scale it.")
+                raise ConflictError(f"'{meant}' is not launched by this router, which can't scale it.")
             name = member.planned.config.name
         log.info(f"admin: scales {name} to {asked.replicas}", by=admin.name)
         before = self._of(name)
         await override(self._router, [name], "replicas", asked.replicas, admin)
         return await self._told(*before, *self._of(name))
+
+    def _meant(self, name: str, *, whole: bool = False) -> str:
+        return meant(self._fleet, self._elsewhere, name, whole=whole)
 
     def _on_ray(self, name: str) -> str | None:
         """Give the entry of a replica on Ray, by its name or its model's: it is scaled here, not at its own router."""
@@ -116,6 +124,21 @@ class Backends:
 
     async def _told(self, *names: str) -> BackendsTold:
         return BackendsTold(backends=tuple(each for each in await self._describe() if each.name in names))
+
+
+def meant(fleet: Fleet, elsewhere: Elsewhere, name: str, *, whole: bool = False) -> str:
+    """Give the backend that a name means: one of that name, or the only one that serves a model of that name.
+
+    `whole`: what is asked for concerns all processes of an entry of router.yaml, so the first of them will do. Raises
+    ConflictError where several serve the model. A name that means nothing is given back, as is a peer's.
+    """
+    if name in fleet.members or elsewhere.is_peer(name) or elsewhere.peer(name) is not None:
+        return name
+    serving = [each.name for each in fleet.members.values() if name in each.backend.models]
+    if len({fleet.entry_of(each) for each in serving} if whole else serving) > 1:
+        names = ", ".join(serving[:MOST_NAMED])
+        raise ConflictError(f"'{name}' is a model that several backends serve: name one of {names}.")
+    return serving[0] if serving else name
 
 
 def member_of(fleet: Fleet, name: str) -> Member:

@@ -23,7 +23,7 @@ from router.api.admin.logs import (
 from router.core.errors import ConflictError, RouterError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
-from router.management.backends import member_of
+from router.management.backends import meant, member_of
 from router.management.elsewhere import Elsewhere
 from router.telemetry.feed import Entry, Feed, Once
 from router.telemetry.tasks import aside, heard
@@ -62,9 +62,10 @@ class Logs:
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""
-        if self._elsewhere.peer(asked.name) is not None:
-            return await self._elsewhere.lines(asked.name, asked.limit)
-        path, secrets = self._log_of(asked.name)
+        name = meant(self._fleet, self._elsewhere, asked.name)
+        if self._elsewhere.peer(name) is not None:
+            return await self._elsewhere.lines(name, asked.limit)
+        path, secrets = self._log_of(name)
         hidden = await aside(secrets)
         lines = await aside(last_lines, path)
         # The last one may be half written.
@@ -73,9 +74,10 @@ class Logs:
 
     async def follow(self, asked: FollowAsked, _: Admin) -> Stream[LineTold]:
         """Give each line of an engine's log as it comes. Raises NotFoundError, ConflictError and UnavailableError."""
-        if self._elsewhere.peer(asked.name) is not None:
-            return Stream(await self._follow_there(asked.name))
-        path, secrets = self._log_of(asked.name)
+        name = meant(self._fleet, self._elsewhere, asked.name)
+        if self._elsewhere.peer(name) is not None:
+            return Stream(await self._follow_there(name))
+        path, secrets = self._log_of(name)
         hidden = await aside(secrets)
         return Stream(self._follow(path, lambda: Written(path, hidden).read))
 

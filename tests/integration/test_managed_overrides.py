@@ -182,6 +182,7 @@ async def test_what_can_not_be_scaled(followed):
     for count in ("0", "65", "many"):
         assert (await followed.ask("POST", f"/admin/backends/qwen/scale?replicas={count}"))[0] == 400
     assert (await followed.ask("POST", "/admin/backends/nothing/scale?replicas=2"))[0] == 404
+    assert (await followed.ask("POST", "/admin/backends/nothing/drain"))[0] == 404
     # The replica's name is taken.
     await followed.becomes(followed.text + "  - {name: qwen-2, url: 'http://127.0.0.1:9'}\n")
     status, told = await followed.ask("POST", "/admin/backends/qwen/scale?replicas=2")

@@ -227,6 +227,9 @@ async def test_an_engine_is_restarted_and_scaled_there(front, mac, ask):
     status, told = await ask(front, "backends/mac/llama-model/scale?replicas=2")
     assert (status, {each["peer"] for each in told["backends"]}) == (200, {"mac"})
     assert mac.overrides.kept[0].value == 2
+    # Nobody else serves this model.
+    status, told = await ask(front, "backends/llama-model/scale?replicas=1")
+    assert (status, next(each["name"] for each in told["backends"])) == (200, "mac/llama")
     status, told = await ask(front, "backends/mac/nothing/restart")
     assert (status, told["error"]["message"].startswith("'mac' says: There is no backend 'nothing'.")) == (404, True)
 

@@ -22,13 +22,13 @@ class BackendsTold(Told):
 class BackendAsked(Asked):
     """Which one."""
 
-    name: Annotated[str, Field(description="that of a backend")]
+    name: Annotated[str, Field(description="that of a backend, or of a model that it alone serves")]
 
 
 class ScaleAsked(Asked):
     """Which one, and how many processes."""
 
-    name: Annotated[str, Field(description="that of a launched backend")]
+    name: Annotated[str, Field(description="that of a launched backend, or of a model that no other launch serves")]
     replicas: Annotated[int, Field(ge=1, le=64, description="how many processes, at most 64")]
 
 
@@ -48,7 +48,11 @@ class ManagedBackends(Protocol):
         """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
 
 
-_ERRORS: Final[Mapping[int, str]] = {404: "There is no such backend.", **OF_PEERS}
+_ERRORS: Final[Mapping[int, str]] = {
+    404: "There is no such backend.",
+    409: "Several backends serve the model.",
+    **OF_PEERS,
+}
 
 RESTART: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
     operation="restart",
@@ -60,7 +64,10 @@ RESTART: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
     asks=BackendAsked,
     tells=BackendsTold,
     handle=lambda part: part.restart,
-    errors={**_ERRORS, 409: "The router doesn't launch it, or it isn't running, or it is starting already."},
+    errors={
+        **_ERRORS,
+        409: "Several serve the model, or the router doesn't launch it, or it isn't running, or is starting already.",
+    },
     example={"name": "qwen"},
 )
 
@@ -103,7 +110,7 @@ SCALE: Final = Endpoint[ManagedBackends, ScaleAsked, BackendsTold](
     asks=ScaleAsked,
     tells=BackendsTold,
     handle=lambda part: part.scale,
-    errors={**_ERRORS, 409: "The router doesn't launch it, or can't run so many."},
+    errors={**_ERRORS, 409: "Several entries serve the model, or the router doesn't launch it, or can't run so many."},
     example={"name": "qwen", "replicas": 2},
 )
 

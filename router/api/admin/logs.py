@@ -67,14 +67,18 @@ class EventsAsked(Asked):
 class LinesAsked(Asked):
     """Whose log, and how much of it."""
 
-    name: Annotated[str, Field(description="that of a launched backend, or of a peer's")]
+    name: Annotated[
+        str, Field(description="that of a launched backend, of a peer's, or of a model that one alone serves")
+    ]
     limit: Annotated[int, Field(ge=1, le=1000, description="at most so many lines")] = 100
 
 
 class FollowAsked(Asked):
     """Whose log."""
 
-    name: Annotated[str, Field(description="that of a launched backend, or of a peer's")]
+    name: Annotated[
+        str, Field(description="that of a launched backend, of a peer's, or of a model that one alone serves")
+    ]
 
 
 class ManagedLogs(Protocol):
@@ -121,7 +125,7 @@ EVENTS: Final = Endpoint[ManagedLogs, EventsAsked, EventTold](
 
 _ERRORS: Final = {
     404: "There is no such backend.",
-    409: "The router doesn't launch it, and has no log of it.",
+    409: "The router doesn't launch it, and has no log of it; or several backends serve the model.",
     **OF_PEERS,
 }
 

@@ -64,7 +64,7 @@ def text(value: object) -> str:
 
 
 def header(value: object) -> str:
-    """Text for a header of HTTP. Blanks around it would get lost there; clients send other letters in different ways."""
+    """Text for a header of HTTP. Blanks around it would get lost there; other letters are sent in different ways."""
     if (said := text(value).strip()).isascii():
         return said
     raise ValueError("expected ASCII text: it is sent in a header of HTTP")
