@@ -68,11 +68,11 @@ def _prompt(options: argparse.Namespace) -> str | None:
 @contextmanager
 def _asked(options: argparse.Namespace) -> Iterator[tuple[Client, str]]:
     """Find a router that has the model, or start one; give it with the model's name there."""
-    client = _running(options)
-    if client is not None:
+    client, there = _running(options)
+    if client is not None and options.model in there:
         yield client, options.model
         return
-    found = _found(options)
+    found = _found(options, there)
     if found.entry is None or found.entry.reason:
         raise CommandError(f"{printable(found.name)} can't be used: {printable(found.note)}", BAD_START)
     if sys.stderr.isatty():
@@ -82,22 +82,22 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Client, str]]:
         yield Client(url, "", here), found.name
 
 
-def _running(options: argparse.Namespace) -> Client | None:
-    """Give the router that runs, if it has the model. One that was named with --url must be there."""
+def _running(options: argparse.Namespace) -> tuple[Client | None, list[str]]:
+    """Give the router that runs, and the names of its models. One that was named with --url must have the model."""
     try:
         client = Client.of(options)
         there = [each.id for each in client.models()]
     except (ConfigError, NoRouterError):
         if options.url is not None:
             raise
-        return None
+        return None, []
     if options.model not in there and options.url is not None:
-        raise CommandError(f"{client.url} has no {options.model}. It has {', '.join(map(printable, there))}", BAD_START)
-    return client if options.model in there else None
+        _none(f"{client.url} has no {options.model}. It has {_some(there)}")
+    return client, there
 
 
-def _found(options: argparse.Namespace) -> Found:
-    """Find a model on this disk, or on the hub. Raises CommandError."""
+def _found(options: argparse.Namespace, served: list[str]) -> Found:
+    """Find a model on this disk, or on the hub; `served` are those of the router that runs. Raises CommandError."""
     place, name = Path(options.model).expanduser(), names.name_of(options.model)
     # Nothing is below this folder, so each entry has its whole path: it goes into a file elsewhere.
     machine = Machine(Path(os.devnull), facts=look(ENGINES))
@@ -112,7 +112,8 @@ def _found(options: argparse.Namespace) -> Found:
     if matching:
         return matching[0] if len(matching) == 1 else _none(f"{options.model} is several: {_several(matching)}")
     if name is None:
-        there = f" Here are {', '.join(each.name for each in found[:MOST_NAMED])}." if found else ""
+        there = f" The router that runs has {_some(served)}." if served else ""
+        there += f" On this disk: {_some([each.name for each in found])}." if found else ""
         return _none(f"there is no model {options.model} here: say its path, its name, or ORG/NAME of the hub.{there}")
     if not options.yes and not pull.agreed(f"{name} isn't here. Fetch it? [Y/n]", usual=True):
         return _none(f"{name} isn't here; `pull {name}` fetches it, and so does --yes")
@@ -125,7 +126,13 @@ def _none(why: str) -> NoReturn:
 
 
 def _several(found: list[Found]) -> str:
-    return ", ".join(each.read.candidate.place for each in found[:MOST_NAMED])
+    return _some([each.read.candidate.place for each in found])
+
+
+def _some(called: list[str]) -> str:
+    """Name some models, and say how many more there are."""
+    more = len(called) - MOST_NAMED
+    return ", ".join(called[:MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
 def _is_called(model: Found, said: str, name: names.Name | None) -> bool:

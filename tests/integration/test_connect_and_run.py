@@ -201,6 +201,23 @@ async def test_no_answer(start_router, command):
         assert (code, err) == (2, f"{app.url} has no gone. It has demo\n")
 
 
+async def test_a_name_that_the_router_and_the_disk_lack(start_router, command, monkeypatch, tmp_path):
+    """The models of both are named, but not all where there are many."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    write_gguf(tmp_path / "models/tiny.gguf", layers=1, layer=1 << 20)
+    async with Scripted() as engine:
+        app = await start_router(served(engine, *(f"m{number}" for number in range(11))))
+        monkeypatch.setenv("ROUTER_URL", app.url)
+        code, _, err = await command("run", "gone", "--prompt", "Hi")
+        has = "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, and 1 more"
+        assert code == 2
+        assert err == (
+            "there is no model gone here: say its path, its name, or ORG/NAME of the hub. "
+            f"The router that runs has {has}. On this disk: tiny.\n"
+        )
+
+
 async def test_a_talk(start_router, monkeypatch, capsys):
     """What was said goes along, until it is cleared; a text may have several lines; an error ends nothing."""
     lines = iter([
@@ -330,7 +347,7 @@ async def test_models_that_are_not_clear(command, entries, tmp_path, monkeypatch
     code, _, err = await command("run", "models", "--prompt", "Hi")
     assert (code, err) == (2, f"models has several models: name the file of one, {there}/a.gguf, {there}/b.gguf\n")
     code, _, err = await command("run", "c", "--prompt", "Hi")
-    assert (code, err.endswith("Here are a, b.\n")) == (2, True)
+    assert (code, err.endswith("of the hub. On this disk: a, b.\n")) == (2, True)
     code, _, err = await command("run", "org/name", "--prompt", "Hi")
     assert (code, err) == (2, "org/name isn't here; `pull org/name` fetches it, and so does --yes\n")
     code, _, err = await command("run", "models/broken.gguf", "--prompt", "Hi")
