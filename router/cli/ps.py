@@ -11,4 +11,7 @@ from router.cli.exits import printed
 def run(options: argparse.Namespace) -> int:
     """Print the models of a running router. Raises ConfigError and CommandError."""
     reply = running.ask(options, lambda router: router.call(MODELS))
-    return printed(json.dumps(reply.plain, indent=1) if options.json else shown.table(running.models_of(reply)))
+    if options.json:
+        return printed(json.dumps(reply.plain, indent=1))
+    peers = () if reply.told is None else reply.told.peers
+    return printed("\n".join([shown.table(running.models_of(reply)), *shown.silent(peers)]))

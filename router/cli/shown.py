@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from launchers.footprints.parts import RAM
-from router.api.admin.models import FailureTold, ModelTold
+from router.api.admin.models import FailureTold, ModelTold, SilentTold
 from router.cli import tables
 from router.core.memory.refusals import size_text
 from router.telemetry.logs import printable
@@ -30,6 +30,11 @@ def table(models: Sequence[ModelTold]) -> str:
     peers = any(each.peer for each in models)
     lines = tables.table([_row(each, peers=peers) for each in models], numbers=_NUMBERS, whole=_WHOLE, spare=_SPARE)
     return "\n".join([*lines, *notes, *_failures(models)])
+
+
+def silent(peers: Iterable[SilentTold]) -> list[str]:
+    """Say which peers have no model here, and why."""
+    return [printable(f"{each.name} has no model here: {each.reason}") for each in peers]
 
 
 def _row(model: ModelTold, *, peers: bool) -> dict[str, str]:

@@ -72,7 +72,7 @@ def endpoints(
     describe = Described(fleet, recent, historian.machine.devices, router).backends
     of_logs = Logs(fleet, feed, folder, elsewhere)
     return [
-        *routes(status.ENDPOINTS, Status(describe, plane, historian.machine, router, reloader)),
+        *routes(status.ENDPOINTS, Status(describe, plane, historian.machine, router, reloader, fleet.silent)),
         *routes(models.ENDPOINTS, of_models),
         *routes(backends.ENDPOINTS, Backends(fleet, describe, router, elsewhere)),
         *routes(requests.ENDPOINTS, of_requests),

@@ -20,6 +20,7 @@ from router.api.admin.models import (
     ModelsTold,
     OneAsked,
     PinAsked,
+    SilentTold,
 )
 from router.api.surface import capabilities
 from router.core import errors
@@ -148,7 +149,9 @@ class Models:
         known = await self._elsewhere.looked() if self._elsewhere else {}
         for each in known.values():
             each.pop("state", None)
-        return self._told(names, known)
+        told = self._told(names, known)
+        silent = self._fleet.silent() if names is None else []
+        return told.model_copy(update={"peers": tuple(map(_silent, silent))}) if silent else told
 
     def _told(
         self, names: Collection[str] | None = None, known: Mapping[str, Mapping[str, object]] = MappingProxyType({})
@@ -164,6 +167,10 @@ class Models:
         found = {} if member is None else self._plane.directory.abilities.get(member.backend, {})
         can = common(found.values())
         return {"context": can.context, "capabilities": capabilities(can)}
+
+
+def _silent(told: Mapping[str, object]) -> SilentTold:
+    return SilentTold.model_validate({name: told[name] for name in SilentTold.model_fields})
 
 
 def _described(error: RouterError) -> LoadError:

@@ -1,12 +1,13 @@
 """What runs, who waits, where a request would go."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from router.api.admin import TABLE
 from router.api.admin.endpoint import Nothing
 from router.api.admin.openapi import described
 from router.api.admin.status import (
     AdminTold,
+    CandidateTold,
     Description,
     ExplainAsked,
     Explained,
@@ -17,6 +18,7 @@ from router.api.admin.status import (
 )
 from router.cluster.neighbours import Neighbour
 from router.core.catalog import Backend
+from router.core.errors import ModelNotFoundError
 from router.core.estimate.ask import Ask
 from router.core.scopes import Admin
 from router.distribution import VERSION
@@ -33,9 +35,16 @@ class Status:
     """Answers `router.api.admin.status`."""
 
     def __init__(
-        self, describe: Describe, plane: Plane, machine: Machine, router: Levers, reloader: Reloader | None
+        self,
+        describe: Describe,
+        plane: Plane,
+        machine: Machine,
+        router: Levers,
+        reloader: Reloader | None,
+        silent: Callable[[], Sequence[Mapping[str, object]]],
     ) -> None:
         self._describe = describe
+        self._silent = silent
         self._plane = plane
         self._machine = machine
         self._router = router
@@ -67,12 +76,16 @@ class Status:
 
     async def explain(self, asked: ExplainAsked, _: Admin) -> Explained:
         """Tell where a request would go now, and why. Raises ModelNotFoundError."""
-        plane, ask = self._plane, Ask(asked.size)
-        way = plane.catalog.resolve(asked.model)
+        plane, ask, silent = self._plane, Ask(asked.size), self._silent()
+        try:
+            way = plane.catalog.resolve(asked.model)
+        except ModelNotFoundError as error:
+            error.message += without_models(silent)
+            raise
         told = plane.dispatcher.explain(way, ask, plane.loop.time())
         if plane.loading is not None:
             plane.loading.explain(way, ask, told)
-        return Explained.model_validate(told)
+        return Explained.model_validate([*told, *map(passed_over, silent)])
 
     async def whoami(self, _: Nothing, admin: Admin) -> AdminTold:
         """Tell who asks."""
@@ -81,6 +94,17 @@ class Status:
     async def openapi(self, _: Nothing, _admin: Admin) -> Description:
         """Describe the management API."""
         return Description(described(TABLE, VERSION))
+
+
+def without_models(silent: Sequence[Mapping[str, object]]) -> str:
+    """Say which peers have no model here, and why, behind another sentence; nothing where there are none."""
+    told = "; ".join(f"{each['name']}: {each['reason']}" for each in silent)
+    return f" Peers that have no model here: {told}." if told else ""
+
+
+def passed_over(silent: Mapping[str, object]) -> CandidateTold:
+    """Tell of a peer without a model here as of a backend that can't get the request."""
+    return CandidateTold(backend=str(silent["name"]), tier=0, policy="", passed_over=str(silent["reason"]))
 
 
 def users_of(neighbour: Neighbour, connections: Connections, backends: Mapping[str, Backend]) -> tuple[str, ...]:

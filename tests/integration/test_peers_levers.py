@@ -159,6 +159,11 @@ async def test_a_peer_that_has_told_nothing_is_shown(start, session, ask):
     assert (nas["name"], nas["peer"], nas["health"], nas["reason"].startswith("its router can't be reached: ")) == (
         "nas", "nas", "down", True,
     )  # fmt: skip
+    peers = (await ask(app, "models", "get"))[1]["peers"]
+    assert peers == [{"name": "nas", "health": "down", "reason": nas["reason"]}]
+    status, told = await ask(app, "explain?model=qwen", "get")
+    assert status == 404
+    assert told["error"]["message"].endswith(f" Peers that have no model here: nas: {nas['reason']}.")
     status, told = await ask(app, "backends/nas/drain")
     assert (status, told["error"]["message"]) == (409, f"No model of 'nas' is known here: {nas['reason']}.")
     async with session.get(f"{app.url}/metrics") as answer:

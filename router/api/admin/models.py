@@ -81,10 +81,22 @@ class LoadError(ErrorText):
     shortages: tuple[ShortageTold, ...] | None = None
 
 
+class SilentTold(Told):
+    """A peer that has no model here; its `health` as in /admin/status, and the `reason`."""
+
+    name: str
+    health: str
+    reason: str
+
+
 class ModelsTold(Told):
-    """Launched backends and peers' models; with an `error` where not all of it could be done."""
+    """Launched backends and peers' models; with an `error` where not all of it could be done.
+
+    `peers` are those that have no model here, where all models are listed.
+    """
 
     models: tuple[ModelTold, ...]
+    peers: tuple[SilentTold, ...] = ()
     error: LoadError | None = None
 
 

@@ -245,7 +245,8 @@ class CandidateTold(Told):
     """A backend that may get the request, with its figures in seconds, and why it would be passed over.
 
     It goes to one whose `passed_over` is empty. With `loads_in`, that isn't loaded: the request has it loaded, and is
-    sent in about so many seconds. docs/balancing.md has the others.
+    sent in about so many seconds. docs/balancing.md has the others. A peer that has no model here, and so perhaps this
+    one, is told by its own name; it has no figures.
     """
 
     backend: str

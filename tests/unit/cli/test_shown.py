@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from router.api.admin.models import ModelTold
+from router.api.admin.models import ModelTold, SilentTold
 from router.cli import shown
 
 GPU = "NVIDIA 0"
@@ -137,3 +137,10 @@ def test_what_a_peer_tells_controls_no_terminal():
     drawn = shown.table([model(name=f"mac/{evil}", peer="mac", state=evil, engine=evil, note=evil, models=(evil,))])
     assert "\x1b" not in drawn
     assert "\x1b" not in shown.loaded(model(name=evil))
+
+
+def test_a_peer_without_a_model_is_told_with_the_reason():
+    """Whatever it says."""
+    peers = [SilentTold(name="nas", health="down", reason="its router\nis away")]
+    assert [line.startswith("nas has no model here: its router") for line in shown.silent(peers)] == [True]
+    assert "\n" not in shown.silent(peers)[0]

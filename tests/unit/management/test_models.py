@@ -30,7 +30,12 @@ class Managed:
         self.error = error
         self.asked: list[tuple[str, str]] = []
         self.may_end = asyncio.Event()
+        self.peers: list[dict[str, object]] = []
         self.members = dict.fromkeys(["qwen", "org/qwen"], SimpleNamespace(supervisor=object(), backend="qwen"))
+
+    def silent(self):
+        """Describe peers without a model."""
+        return self.peers
 
     def models_told(self):
         """Describe it."""
@@ -86,6 +91,15 @@ async def asked(aiohttp_client):
 async def test_the_models_are_listed(asked):
     """As the router describes them."""
     assert (await asked(Managed(), "GET", "/admin/models"))[2] == {"models": [TOLD]}
+
+
+async def test_peers_without_a_model_are_listed_with_them(asked):
+    """With the reason, as in /admin/status; who asks for one model isn't told of them."""
+    managed = Managed()
+    managed.peers = [{"name": "nas", "health": "down", "reason": "it is away", "models": []}]
+    peers = [{"name": "nas", "health": "down", "reason": "it is away"}]
+    assert (await asked(managed, "GET", "/admin/models"))[2] == {"models": [TOLD], "peers": peers}
+    assert (await asked(managed, "GET", "/admin/models/qwen"))[2] == {"models": [TOLD]}
 
 
 async def test_one_of_them_is_described(asked):

@@ -2,7 +2,7 @@
 
 from router.cluster.neighbours import Neighbour
 from router.core.catalog import Backend
-from router.management.status import users_of
+from router.management.status import passed_over, users_of, without_models
 from router.proxy.connections import Connections
 from router.proxy.dialling import Address
 from router.proxy.resolve import Names
@@ -25,3 +25,13 @@ async def test_the_backends_that_are_at_another_router():
         connections.open(backends[name], address)
     assert users_of(MAC, connections, backends) == ("by-address", "by-ipv6", "by-name", "by-lan")
     assert users_of(MAC._replace(addresses=("10.9.9.9",), host=""), connections, backends) == ()
+
+
+def test_peers_without_a_model_are_explained():
+    """They may have what is asked for, once they tell."""
+    silent = [{"name": "mac", "reason": "not asked yet"}, {"name": "pc", "reason": "it is away"}]
+    assert without_models(silent) == " Peers that have no model here: mac: not asked yet; pc: it is away."
+    assert without_models([]) == ""
+    assert [(each.backend, each.passed_over) for each in map(passed_over, silent)] == [
+        ("mac", "not asked yet"), ("pc", "it is away"),
+    ]  # fmt: skip
