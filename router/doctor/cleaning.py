@@ -35,6 +35,9 @@ _NAMED: Final = (
 _PROMPT: Final = re.compile(r"(?:system[_-]?)?prompt|instructions|(?:chat[_-])?template[_-]kwargs", re.IGNORECASE)
 """Matches names of what is said to a model: it is nobody else's affair, either."""
 
+_QUOTED: Final = re.compile(r"(?<!\w)(?P<quote>['\"]).*?(?P=quote)(?!\w)")
+"""Matches a value in a sentence of router.yaml's problems; no apostrophe is a quote."""
+
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?(?:[kKMGT]i?)?B?%?")
 
 
@@ -50,15 +53,23 @@ class Cleaner:
         self._homes = re.compile(rf"{re.escape(home.rstrip('/'))}(?![\w.-])|/(?:home|Users)/{name}(?![\w.-])")
         self._has_home = len(home.strip("/")) > 0
 
-    def clean(self, text: str) -> str:
-        """Give a text without secrets, in which home is ~."""
+    def clean(self, text: str, *, is_problem: bool = False) -> str:
+        """Give a text without secrets, in which home is ~.
+
+        One that `is_problem`, of router.yaml, has others' words in quotes alone: `headers: unknown key` is no secret.
+        """
         if self._known is not None:
             text = self._known.sub(HIDDEN, text)
         for pattern, instead in _PATTERNS:
             text = pattern.sub(instead, text)
-        for pattern in _NAMED:
-            text = "".join(_without_named(pattern, text))
+        text = _QUOTED.sub(lambda quoted: _unnamed(quoted[0]), text) if is_problem else _unnamed(text)
         return self._homes.sub("~", text) if self._has_home else text
+
+
+def _unnamed(text: str) -> str:
+    for pattern in _NAMED:
+        text = "".join(_without_named(pattern, text))
+    return text
 
 
 def _without_named(pattern: re.Pattern[str], text: str) -> Iterator[str]:

@@ -7,9 +7,14 @@ have no mark.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from router.telemetry.logs import printable
 from router.telemetry.terminal import BOLD, GREEN, RED, YELLOW
+
+MISTAKE: Final = "mistake"
+ARGUMENT: Final = "argument"
+"""What findings are about that are a problem of router.yaml, as `check` words it."""
 
 
 class Mark(Enum):
@@ -31,6 +36,11 @@ class Finding:
     mark: Mark
     what: str
     text: str
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether it is one of router.yaml, whose sentences have values in quotes."""
+        return self.what in {MISTAKE, ARGUMENT}
 
 
 @dataclass(frozen=True, slots=True)

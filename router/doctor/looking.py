@@ -24,7 +24,7 @@ from profiles.facts import program_version
 from router.certificates import loaded
 from router.config import BackendConfig, Config, ConfigError, ServerConfig
 from router.config.load import load_with_places
-from router.doctor.findings import Finding, FindingGroup, Mark
+from router.doctor.findings import ARGUMENT, MISTAKE, Finding, FindingGroup, Mark
 from router.doctor.guarding import of_files, of_risks, of_versions
 from router.doctor.judging import (
     Model,
@@ -247,7 +247,7 @@ async def examine(
         loaded, document = load_with_places(path, environ)
     except ConfigError as error:
         profile, of_this = of_profile(facts, load_profiles(), "auto")
-        mistakes = [Finding(Mark.STOP, "mistake", str(problem)) for problem in error.problems]
+        mistakes = [Finding(Mark.STOP, MISTAKE, str(problem)) for problem in error.problems]
         return _sections(
             machine=of_machine(facts), profile=of_this, engines=of_engines(engines, facts, profile), config=mistakes
         )
@@ -259,9 +259,9 @@ async def examine(
         if launched.managed:
             # What the profile leaves to models is for those that all run at once.
             of_this = of_this[:1]
-    mistakes = [Finding(Mark.STOP, "mistake", problem) for problem, _ in launched.problems]
+    mistakes = [Finding(Mark.STOP, MISTAKE, problem) for problem, _ in launched.problems]
     secured, wrong = await aside(look_at_tls, config, folder, time.time())
-    odd = [Finding(Mark.LOOK, "argument", str(document.problem(key, text))) for text, key in launched.odd]
+    odd = [Finding(Mark.LOOK, ARGUMENT, str(document.problem(key, text))) for text, key in launched.odd]
     return _sections(
         machine=of_machine(facts),
         profile=of_this,

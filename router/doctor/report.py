@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -79,19 +80,41 @@ def report(path: Path, environ: Mapping[str, str], facts: Facts, found: list[Fin
         except ConfigError:
             shown[file] = "It is no YAML, so its secrets can't be told from the rest, and it is left out."
     logs = path.resolve().parent / (loaded.config.logging if loaded else LoggingConfig()).dir
-    parts = [
+    parts: list[tuple[str, str | list[FindingGroup]]] = [
         ("Versions", "\n".join(_versions())),
         ("Platform", "\n".join(_platform(facts))),
         ("Devices", "\n".join([*_devices(), *_device_files()])),
         ("Variables and programs", "\n".join([*_variables(environ), *_programs()])),
-        ("Doctor", findings.render(found)),
+        ("Doctor", found),
         *((file, text) for file, text in shown.items()),
         ("The router that runs", _running(logs)),
         (f"The last lines of {logs.name}/router.log", "\n".join(_last_lines(logs / "router.log"))),
     ]
     when = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    text = "\n".join(f"\n## {title}\n\n```\n{body.replace('```', '` ` `')}\n```" for title, body in parts)
-    return Cleaner(secrets, str(Path.home())).clean(f"{TITLE}{when}\n{text}\n")
+    cleaner = Cleaner(secrets, str(Path.home()))
+    cleaned = [(cleaner.clean(title), _cleaned(body, cleaner).replace("```", "` ` `")) for title, body in parts]
+    text = "\n".join(f"\n## {title}\n\n```\n{body}\n```" for title, body in cleaned)
+    return f"{TITLE}{when}\n{text}\n"
+
+
+def _cleaned(body: str | list[FindingGroup], cleaner: Cleaner) -> str:
+    """Clean a part; findings one by one, since the words of router.yaml's problems are told from the values in them."""
+    if isinstance(body, str):
+        return cleaner.clean(body)
+    return findings.render(
+        [
+            replace(
+                group,
+                findings=tuple(
+                    replace(
+                        each, what=cleaner.clean(each.what), text=cleaner.clean(each.text, is_problem=each.is_problem)
+                    )
+                    for each in group.findings
+                ),
+            )
+            for group in body
+        ]
+    )
 
 
 def _texts(files: Iterable[Path]) -> dict[str, str]:

@@ -143,6 +143,26 @@ def test_nor_is_one_where_the_file_cant_be_used(folder, broken):
     assert "margaret" not in text
 
 
+HEADERS = """\
+backends:
+  - {name: a, url: 'http://me:mine5@h', models: [a], api_key: planted1, headers: {authorization: planted2}}
+  - {name: b, url: "h/v1?api_key=planted3"}
+telemetry: {traces: {headers: {x: y}}}
+"""
+
+
+async def test_what_is_wrong_with_the_file_is_told_in_full(tmp_path, monkeypatch):
+    """Words of ours behind the name of a key are none of its value; what is quoted may be one."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "router.yaml").write_text(HEADERS)
+    found = await looking.examine(tmp_path / "router.yaml", {}, facts=FACTS)
+    told = of.report(tmp_path / "router.yaml", {}, FACTS, found, 0.0).partition("## Doctor")[2].partition("##")[0]
+    assert "backends[0].headers: `api_key` is the authorization header: write one of the two\n" in told
+    assert "telemetry.traces.headers: unknown key; known here: " in told
+    assert "got 'h/v1?api_key=(hidden)'" in told
+    assert "planted" not in told
+
+
 def test_nothing_is_there(tmp_path):
     """It says so of each part."""
     text = written(tmp_path)
