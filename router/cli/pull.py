@@ -31,7 +31,7 @@ from router.distribution import called
 from router.fleet.planning import look
 from router.hub import asking, choosing, names
 from router.hub.asking import Hub
-from router.hub.cache import RESERVE, Cache
+from router.hub.cache import RESERVE, Cache, cached
 from router.hub.choosing import Choice
 from router.hub.errors import HubError, RefusedError
 from router.hub.fetching import Fetch, Told
@@ -78,14 +78,13 @@ def fetched(options: argparse.Namespace, name: Name, machine: Machine) -> Model:
 
 
 async def _fetch(options: argparse.Namespace, name: Name, machine: Machine) -> Model:
+    if asking.is_offline(os.environ):
+        return _offline(name, machine)
     url, key = asking.endpoint(os.environ), asking.token(os.environ, Path.home())
     async with asking.session() as session:
         hub = Hub(session, url, key, options.cdn)
         repository = await hub.repository(name.repository)
-        assert machine.facts is not None  # noqa: S101  (the caller looked)
-        said = "auto" if machine.config is None else machine.config.profile
-        profile = detect(machine.facts, load_profiles(), said).profile
-        choice = remote.chosen(repository, name, profile, machine.facts.engines)
+        choice = _chosen(repository, name, machine)
         cache = Cache(hub_cache(os.environ), repository)
         _tell(name, choice, cache)
         if cache.missing(choice.files):
@@ -97,6 +96,33 @@ async def _fetch(options: argparse.Namespace, name: Name, machine: Machine) -> M
                 await fetch.file(each)
         cache.is_main()
         return remote.fetched(repository, choice, cache, machine)
+
+
+def _offline(name: Name, machine: Machine) -> Model:
+    """Say what a model is that the cache has, without the hub. Raises HubError if it hasn't."""
+    folder = hub_cache(os.environ)
+    repository = cached(folder, name.repository)
+    if repository is None:
+        raise HubError(f"HF_HUB_OFFLINE is set, so nothing is fetched, and {folder} has no {name.repository}")
+    try:
+        choice = _chosen(repository, name, machine)
+    except HubError as error:
+        raise HubError(f"HF_HUB_OFFLINE is set, so this is of what {folder} has: {error}") from error
+    cache = Cache(folder, repository)
+    _tell(name, choice, cache)
+    model = remote.fetched(repository, choice, cache, machine)
+    if model.entry is None:
+        place = model.read.candidate.place
+        raise HubError(f"{place} can't be used: {model.note}. HF_HUB_OFFLINE is set, so nothing is fetched")
+    return model
+
+
+def _chosen(repository: Repository, name: Name, machine: Machine) -> Choice:
+    """Choose the files for this machine. Raises HubError, and ProfileError."""
+    assert machine.facts is not None  # noqa: S101  (the caller looked)
+    said = "auto" if machine.config is None else machine.config.profile
+    profile = detect(machine.facts, load_profiles(), said).profile
+    return remote.chosen(repository, name, profile, machine.facts.engines)
 
 
 # What is said before

@@ -38,9 +38,12 @@ def endpoint(environ: Mapping[str, str]) -> URL:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
         raise HubError(f"HF_ENDPOINT is {said!r}, which is no address of a hub: write https://HOST")
-    if environ.get("HF_HUB_OFFLINE", "").lower() in _YES:
-        raise HubError("HF_HUB_OFFLINE is set: nothing is fetched")
     return url
+
+
+def is_offline(environ: Mapping[str, str]) -> bool:
+    """Whether no hub is to be asked."""
+    return environ.get("HF_HUB_OFFLINE", "").lower() in _YES
 
 
 def token(environ: Mapping[str, str], home: Path) -> str:

@@ -12,15 +12,20 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from launchers.files import read_ordinary
 from launchers.weights import hub_folder
 from router.hub.errors import HubError
 from router.hub.listing import RemoteFile, Repository
 
 RESERVE: Final = 512 << 20
 """Bytes that must stay free on the disk: other programs need some, and full file systems are slow."""
+
+MOST_FILES: Final = 10_000
+"""Files of a repository that are looked at."""
 
 
 class Cache:
@@ -99,6 +104,32 @@ class Cache:
         refs = self._folder / "refs"
         refs.mkdir(parents=True, exist_ok=True)
         (refs / "main").write_text(self._commit)
+
+
+def cached(cache: Path, name: str) -> Repository | None:
+    """Say what is there of a repository, whose name may be in other letters, without the hub; None if nothing is.
+
+    Its commit is the one that `main` was when it was fetched, else the last that was fetched.
+    """
+    wanted = hub_folder(name).lower()
+    try:
+        folder = next(each for each in cache.iterdir() if each.name.lower() == wanted)
+        commit = _commit(folder)
+        found = [each for each in islice((folder / "snapshots" / commit).rglob("*"), MOST_FILES) if each.is_file()]
+    except (OSError, StopIteration, ValueError):
+        return None
+    place = folder / "snapshots" / commit
+    files = (RemoteFile(each.relative_to(place).as_posix(), _size(each), each.resolve().name) for each in found)
+    return Repository("/".join(folder.name.split("--")[1:]), commit, tuple(sorted(files, key=lambda each: each.name)))
+
+
+def _commit(folder: Path) -> str:
+    """Give the commit that is used of a repository. Raises OSError, and ValueError if there is none."""
+    with suppress(OSError, ValueError):
+        commit = read_ordinary(folder / "refs/main", 100).decode("ascii").strip()
+        if commit.isalnum() and (folder / "snapshots" / commit).is_dir():
+            return commit
+    return max((folder / "snapshots").iterdir(), key=lambda each: each.stat().st_mtime).name
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import shutil
 import signal
 import sys
@@ -86,6 +87,25 @@ async def test_a_model_is_fetched(hub, command, tmp_path, demo):
     assert (code, out) == (0, "router.yaml has it already, as demo.\n")
     assert "is here" in err
     assert len(hub.ranges) == asked
+
+
+async def test_without_a_hub_the_entry_of_what_is_here_is_offered(hub, command, tmp_path, monkeypatch):
+    """HF_HUB_OFFLINE asks nobody: what isn't in the cache is said, what is can be used."""
+    assert (await command("pull", DEMO))[0] == 0
+    asked = len(hub.asked)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, out, err = await command("pull", DEMO)
+    assert (code, "is here" in err, f"model: {cached(tmp_path)}/demo-Q4_K_M.gguf" in out) == (0, True, True), err
+    code, _, err = await command("pull", f"{DEMO}:Q8_0")
+    cache = tmp_path / "home/.cache/huggingface/hub"
+    said = f"HF_HUB_OFFLINE is set, so this is of what {cache} has: {DEMO} has no Q8_0. It has Q4_K_M\n"
+    assert (code, err) == (2, said)
+    code, _, err = await command("pull", "org/other")
+    assert (code, err) == (2, f"HF_HUB_OFFLINE is set, so nothing is fetched, and {cache} has no org/other\n")
+    os.truncate(cached(tmp_path) / "demo-Q4_K_M.gguf", 3000)
+    code, _, err = await command("pull", DEMO)
+    assert (code, "cut off" in err, err.endswith("HF_HUB_OFFLINE is set, so nothing is fetched\n")) == (2, True, True)
+    assert len(hub.asked) == asked
 
 
 @pytest.mark.usefixtures("hub")

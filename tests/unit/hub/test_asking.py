@@ -102,7 +102,6 @@ async def test_a_proxy(downloads, monkeypatch):
         ({}, "https://huggingface.co"),
         ({"HF_ENDPOINT": "https://hub.example/"}, "https://hub.example"),
         ({"HF_ENDPOINT": "http://hub.lan:8080/base"}, "http://hub.lan:8080/base"),
-        ({"HF_HUB_OFFLINE": "0"}, "https://huggingface.co"),
     ],
 )
 def test_which_hub_is_asked(environ, url):
@@ -115,12 +114,18 @@ def test_which_hub_is_asked(environ, url):
         ({"HF_ENDPOINT": "hub.example"}, "HF_ENDPOINT is 'hub.example', which is no address"),
         ({"HF_ENDPOINT": "ftp://x"}, "no address"),
         ({"HF_ENDPOINT": "http://[x"}, "no address"),
-        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
     ],
 )
 def test_when_none_is(environ, said):
     with pytest.raises(HubError, match=said):
         asking.endpoint(environ)
+
+
+@pytest.mark.parametrize(("said", "offline"), [("1", True), ("yes", True), ("0", False), ("", False)])
+def test_whether_a_hub_may_be_asked(said, offline):
+    """As huggingface_hub reads it."""
+    assert asking.is_offline({"HF_HUB_OFFLINE": said}) is offline
+    assert not asking.is_offline({})
 
 
 def test_where_the_token_is(tmp_path):
