@@ -301,6 +301,7 @@ class App:
             self._logs,
             figures,
             lambda: self.rules.capture,
+            lambda: self.rules.gate,
             router=self,
             reloader=self.reloader,
         )

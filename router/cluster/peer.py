@@ -4,9 +4,10 @@
        ▲                                                                           connections, until it answers
        └──────────────────────────────── it answers ◀──────────────────────────────────────┘
 
-While it can be reached, its models are followed: by one subscription to its events, with `admin_key`; else, and where
-it has no such events, by its list of models. What it tells is its `models`, by its own names; whoever `hears` is told
-of each change. A subscription that ends is begun anew, and tells all there is at first, so no change is missed.
+While it can be reached, its models are followed: by one subscription to its events, with `admin_key`, which tells of
+those that `api_key` may use; else, and where it has no such events, by its list of models. What it tells is its
+`models`, by its own names; whoever `hears` is told of each change. A subscription that ends is begun anew, and tells
+all there is at first, so no change is missed.
 
 A router answers at once whether it lives, however busy its engines are, and looks after these itself. So one that
 doesn't answer within `PATIENCE` is cut off.
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
+from router.api.admin.peers import KEY
 from router.cluster.picture import MOST_BYTES, Events, Served, Told, after, listed, settled
 from router.config import BackendConfig
 from router.core.hops import NAME
@@ -68,6 +70,7 @@ UNREADABLE_PAUSE: Final = 60.0
 
 NOT_ASKED: Final = "not asked yet"
 
+_MOST_WORDS: Final = 200
 _HEALTH: Final = "/health"
 _EVENTS: Final = "/admin/events/models"
 _LIST: Final = "/v1/models"
@@ -273,7 +276,9 @@ class Peer:
 
     async def _subscribe(self) -> None:
         within, events = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE), Events()
-        async with self._get(_EVENTS, self.admin_headers, within) as answer:
+        # Without api_key requests show what clients do, or what `headers` say: it isn't known which models are theirs.
+        headers = self.admin_headers | ({KEY: self.api_key} if self.api_key else {})
+        async with self._get(_EVENTS, headers, within) as answer:
             if answer.status != 200:
                 # With another key, or once it was started anew, it may.
                 self._follows = answer.status >= 500
@@ -292,6 +297,9 @@ class Peer:
             page = await read(answer, MOST_BYTES)
             if answer.status != 200:
                 hint = self._hint(answer.status, "api_key")
+                if answer.status == 401 and self.api_key and self.models:
+                    # So are all requests: no model of it can be used. A 403 may be about this path alone.
+                    self.models = {}
                 self._complain(f"its list of models can't be read: it answers {answer.status}{hint}")
                 self._hears.news(self)
                 return
@@ -306,6 +314,8 @@ class Peer:
             self._settles_at = now + SETTLES
         self.trouble = ""
         self.instance, self.models = told.instance, after(self.models, told, is_new=now < self._settles_at < inf)
+        if told.refused:
+            self._complain(f"none of its models may be used: api_key {told.refused[:_MOST_WORDS]}")
         self._hears.news(self)
 
     def _settle(self) -> None:

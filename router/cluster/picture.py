@@ -78,6 +78,7 @@ class Told(msgspec.Struct, frozen=True):
     whole: bool = True
     models: tuple[Served, ...] = ()
     gone: tuple[str, ...] = ()
+    refused: str = ""
 
 
 Picture = Mapping[str, Served]

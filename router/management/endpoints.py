@@ -21,6 +21,7 @@ from router.api.admin import (
     upstream,
     usage,
 )
+from router.core.gate import Gate
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
@@ -58,14 +59,15 @@ def endpoints(
     folder: Path,
     figures: Figures,
     captures: Callable[[], Captures | None],
+    gate: Callable[[], Gate],
     *,
     router: Levers,
     reloader: Reloader | None,
 ) -> list[web.RouteDef]:
     """Give the routes of the management API.
 
-    `recent` has the requests that have ended, `captures` gives those that are kept whole, and `folder` has the engines'
-    logs; `router` is all of it.
+    `recent` has the requests that have ended, `captures` gives those that are kept whole, `gate` knows who may do what,
+    and `folder` has the engines' logs; `router` is all of it.
     """
     elsewhere = Elsewhere(fleet.peers, plane.connections.names)
     of_models, of_requests = Models(fleet, plane, router, elsewhere), Requests(plane, recent, captures)
@@ -81,7 +83,7 @@ def endpoints(
         *routes(usage.ENDPOINTS, used),
         *routes(keys.ENDPOINTS, budgets),
         *routes(logs.ENDPOINTS, of_logs),
-        *routes(peers.ENDPOINTS, Served(fleet.models_told, plane, lambda: feed.is_closed)),
+        *routes(peers.ENDPOINTS, Served(fleet.models_told, plane, lambda: feed.is_closed, gate)),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),
         *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, of_logs, feed)),

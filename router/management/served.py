@@ -5,6 +5,7 @@ follower is told what differs from what it was told before, so that none can mis
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from math import ceil, inf
 from typing import Any, Final, NamedTuple
@@ -15,7 +16,9 @@ from router.api.admin.peers import PictureTold, ServedAsked, ServedTold
 from router.api.surface import capabilities
 from router.core.apis import PARTIAL
 from router.core.catalog import Backend
+from router.core.gate import Gate
 from router.core.hops import ids_of
+from router.core.keys import Key
 from router.core.scopes import Admin
 from router.proxy.plane import Plane
 from router.telemetry.feed import QUIET, check_room
@@ -36,6 +39,7 @@ _ORDER: Final = {
 
 _OUT: Final = frozenset({"failed", "drained"})
 _NOBODY: Final[frozenset[str]] = frozenset()
+_NONE: Final[Mapping[str, ServedTold]] = {}
 
 
 class Seen(NamedTuple):
@@ -107,6 +111,29 @@ def served(name: str, targets: tuple[str, ...], backends: Sequence[Seen], waitin
     )
 
 
+def usable(
+    found: Mapping[str, ServedTold], gate: Gate, shown: str | None, now: float
+) -> tuple[Mapping[str, ServedTold], str]:
+    """Give what may be used by who shows this key, as /v1/models lists it; and why that is nothing. Pure.
+
+    None: whoever asks doesn't say what it shows. `now` is a Unix time.
+    """
+    if shown is None or not gate.has_keys:
+        return found, ""
+    key = gate.key_of(((b"x-api-key", shown.encode("utf-8", "replace")),), now)
+    if key is None:
+        return {}, "is none of its keys"
+    if key.has_expired(now):
+        return {}, "has expired"
+    return {name: _for_key(each, key) for name, each in found.items() if key.may_use(name)}, ""
+
+
+def _for_key(told: ServedTold, key: Key) -> ServedTold:
+    """Leave out of a route's models those that the key may not use: without any, the route is all that it has."""
+    targets = tuple(filter(key.may_use, told.targets))
+    return told if targets == told.targets else told.model_copy(update={"targets": targets})
+
+
 def _rank(stage: Stage) -> tuple[int, float]:
     return _ORDER.get(stage.state, len(_ORDER)), inf if stage.seconds is None else stage.seconds
 
@@ -115,13 +142,18 @@ class Served:
     """Answers `router.api.admin.peers`.
 
     `models_told` describes the backends that are launched here or are peers', as /admin/models does; `is_over` tells
-    whether the router has ended.
+    whether the router has ended. `gate` knows the keys of clients.
     """
 
     def __init__(
-        self, models_told: Callable[[], Iterable[Mapping[str, object]]], plane: Plane, is_over: Callable[[], bool]
+        self,
+        models_told: Callable[[], Iterable[Mapping[str, object]]],
+        plane: Plane,
+        is_over: Callable[[], bool],
+        gate: Callable[[], Gate],
     ) -> None:
         self._models_told = models_told
+        self._gate = gate
         self._plane = plane
         self._is_over = is_over
         self._followers = 0
@@ -132,21 +164,22 @@ class Served:
     async def served(self, asked: ServedAsked, _: Admin) -> Stream[PictureTold]:
         """Tell each model, and what changes from then on. Raises TooManyFollowersError."""
         check_room(self._followers)
-        return Stream(self._following(frozenset(ids_of(asked.hops.encode()))))
+        return Stream(self._following(frozenset(ids_of(asked.hops.encode())), asked.key))
 
-    async def _following(self, hops: frozenset[str]) -> AsyncGenerator[Sequence[Sent[PictureTold]], None]:
+    async def _following(
+        self, hops: frozenset[str], shown: str | None
+    ) -> AsyncGenerator[Sequence[Sent[PictureTold]], None]:
         self._followers += 1
         try:
-            loop, known, number, quiet = asyncio.get_running_loop(), dict[str, ServedTold](), 0, 0.0
+            loop, known, number, quiet = asyncio.get_running_loop(), _NONE, 0, 0.0
+            why, instance = "", self._plane.directory.instance
             while not self._is_over():
-                now = self._look(hops)
+                was, (now, why) = why, usable(self._look(hops), self._gate(), shown, time.time())
                 changed = tuple(each for name, each in now.items() if known.get(name) != each)
                 gone = tuple(name for name in known if name not in now)
-                if changed or gone or not number:
+                if changed or gone or why != was or not number:
                     number, quiet = number + 1, loop.time()
-                    told = PictureTold(
-                        instance=self._plane.directory.instance, whole=number == 1, models=changed, gone=gone
-                    )
+                    told = PictureTold(instance=instance, whole=number == 1, models=changed, gone=gone, refused=why)
                     yield [Sent(number, "models", told)]
                 elif loop.time() >= quiet + QUIET:
                     quiet = loop.time()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from router.app import App
+from router.cluster import peer
 from router.config import Config
 from tests.certificates import Authority
 from tests.fakes.engine import FakeEngine
@@ -105,6 +106,32 @@ async def test_models_join_and_leave_live(start_router, session, fake):
     await here.reload(Config.model_validate({"server": {"port": 0}, "backends": del_, "health": {"interval": "1h"}}))
     await eventually(lambda: set(here.fleet.members) == {"direct"})
     assert here.fleet.peers.by_name == {}
+
+
+@pytest.mark.parametrize("admin_key", ["ops", None])
+async def test_models_that_the_key_may_not_use(start_router, session, fake, monkeypatch, admin_key):
+    """Aren't here, as requests for them would be refused; another right there is known here at once."""
+    monkeypatch.setattr(peer, "POLL", 0.05)
+    monkeypatch.setattr(peer, "LONGEST_PAUSE", 0.05)
+    backends = [{"url": fake.url, "name": "box", "models": {"demo": "demo", "other": "demo"}}]
+
+    def keys(**key: object) -> dict[str, object]:
+        return {"keys": [{"key": "k", "name": "desk", **key}], **ADMIN}
+
+    async def become(auth: dict[str, object]) -> None:
+        await there.reload(Config.model_validate({"server": {"port": 0}, "backends": backends, "auth": auth}))
+
+    there = await start_router(backends, auth=keys(models=["demo"]))
+    here = await start_router([at(there, admin_key=admin_key, api_key="k")])
+    await eventually(lambda: known(here) == {"demo"})
+    assert (await ask(session, here, "demo"))[0] == 200
+    await become(keys())
+    await eventually(lambda: known(here) == {"demo", "other"})
+    await become(keys(key="another"))
+    await eventually(lambda: known(here) == set() and here.fleet.silent())
+    assert "api_key" in str(here.fleet.silent()[0]["reason"])
+    await become(keys(models=["other"]))
+    await eventually(lambda: known(here) == {"other"})
 
 
 async def test_routers_that_list_each_other(start_router, session):

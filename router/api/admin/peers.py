@@ -42,24 +42,34 @@ class ServedTold(Told):
 class PictureTold(Told):
     """The models that have changed, and the names of those that are `gone`; all that there are if it is `whole`.
 
-    `instance` is the router's own id, from its start to its end.
+    `instance` is the router's own id, from its start to its end. `refused` says why none may be used with the key that
+    was shown; empty: some may, or there are none.
     """
 
     instance: str
     whole: bool
     models: tuple[ServedTold, ...]
     gone: tuple[str, ...] = ()
+    refused: str = ""
+
+
+KEY: Final = "x-router-key"
+"""The header with the key that a peer's requests show here, beside the admin's key."""
 
 
 class ServedAsked(Asked):
     """Who asks."""
 
-    headers: ClassVar[Mapping[str, str]] = {"hops": "x-router-hops"}
+    headers: ClassVar[Mapping[str, str]] = {"hops": "x-router-hops", "key": KEY}
 
     hops: Annotated[
         str,
         Field(description="the header x-router-hops: routers' ids; what is served through these alone is left out"),
     ] = ""
+    key: Annotated[
+        str | None,
+        Field(description="the header x-router-key: a client's key; what it may not use is left out"),
+    ] = None
 
 
 class SharedModels(Protocol):

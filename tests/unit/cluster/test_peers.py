@@ -406,6 +406,8 @@ async def test_a_peer_without_models_is_told_of(scene):
     assert silent() == {"there": ("unknown", "has told nothing of its models yet")}
     peer._complain("it answers 401: see api_key")
     assert silent() == {"there": ("down", "it answers 401: see api_key")}
+    scene.tell(peer, refused="has expired")
+    assert silent() == {"there": ("down", "none of its models may be used: api_key has expired")}
     scene.tell(peer)
     assert silent() == {"there": ("up", "serves no model")}
     scene.tell(peer, instance=scene.plane.directory.instance)

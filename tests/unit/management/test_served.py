@@ -7,13 +7,16 @@ import pytest
 
 from launchers.abilities import Abilities
 from router.api.admin.peers import ServedAsked
+from router.core.access import Access
 from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.errors import UnavailableError
+from router.core.gate import Gate
 from router.core.health import WELL, Thresholds, declared
+from router.core.keys import Key, Keys, digest
 from router.core.scopes import Admin
 from router.management import served as module
-from router.management.served import Seen, Served, Stage, served, stage_of
+from router.management.served import Seen, Served, Stage, served, stage_of, usable
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
 from router.telemetry.feed import MOST_FOLLOWERS
 
@@ -21,6 +24,7 @@ UP, GONE = WELL, declared(up=False, reason="exited")
 COMING = declared(up=False, reason="starting", coming=True)
 ADMIN = Admin("ops", frozenset())
 A, B = "a" * 16, "b" * 16
+KEYLESS = Gate(Keys(), {}, Access())
 
 
 def backend(name="m", health=UP, **known) -> Backend:
@@ -79,6 +83,38 @@ def test_the_routers_that_every_request_passes():
     assert served("m", (), [one, Seen(backend())], 0).through == ()
 
 
+def gate(**keys: Key) -> Gate:
+    return Gate(Keys({digest(shown.encode()): key for shown, key in keys.items()}), {}, Access())
+
+
+def test_what_a_peers_key_may_use():
+    """As /v1/models lists it for that key; a route has the models that it may use, too. Who doesn't say is told all."""
+    found = {
+        each.name: each
+        for each in (
+            served(name, targets, [Seen(backend())], 0) for name, targets in (("a", ()), ("b", ()), ("r", ("a", "b")))
+        )
+    }
+    keys = gate(
+        all=Key("all"),
+        some=Key("some", models=["a", "r"]),
+        route=Key("route", models=["r"]),
+        old=Key("old", expires=5.0),
+    )
+
+    def told(shown: str | None, now: float = 9.0) -> tuple[dict[str, tuple[str, ...]], str]:
+        models, why = usable(found, keys, shown, now)
+        return {name: each.targets for name, each in models.items()}, why
+
+    whole: dict[str, tuple[str, ...]] = {"a": (), "b": (), "r": ("a", "b")}
+    assert told(None) == told("all") == told("old", 4.0) == (whole, "")
+    assert told("some") == ({"a": (), "r": ("a",)}, "")
+    assert told("route") == ({"r": ()}, "")
+    assert told("old") == ({}, "has expired")
+    assert told("what") == ({}, "is none of its keys")
+    assert usable(found, KEYLESS, "what", 9.0) == (found, "")
+
+
 @pytest.fixture
 async def plane(monkeypatch):
     monkeypatch.setattr(module, "LOOK_EVERY", 0.01)
@@ -97,7 +133,7 @@ def join(plane: Plane, name: str, model: str) -> Backend:
 async def test_a_follower_is_told_all_and_then_what_changes(plane):
     """And that it goes on, when nothing does; not what is served through itself."""
     over: list[int] = []
-    part = Served(list, plane, lambda: bool(over))
+    part = Served(list, plane, lambda: bool(over), lambda: KEYLESS)
     first = join(plane, "one", "a")
     plane.directory.through[join(plane, "theirs/b", "b")] = frozenset({A})
     plane.directory.through[join(plane, "others/c", "c")] = frozenset({B})
@@ -117,10 +153,28 @@ async def test_a_follower_is_told_all_and_then_what_changes(plane):
         assert [each async for each in stream.events] == []
 
 
+async def test_a_follower_whose_key_is_taken_away(plane):
+    """And given again: it is told why there is nothing, also where there was nothing before."""
+    now = gate(key=Key("desk"))
+    part = Served(list, plane, lambda: False, lambda: now)
+    stream = await part.served(ServedAsked(key="key"), ADMIN)
+    async with asyncio.timeout(20):
+        ((told,),) = [await anext(stream.events)]
+        assert (told.told.models, told.told.refused) == ((), "")
+        now = gate(other=Key("desk"))
+        ((told,),) = [await anext(stream.events)]
+        assert (told.told.models, told.told.refused) == ((), "is none of its keys")
+        join(plane, "one", "a")
+        now = gate(key=Key("desk"))
+        ((told,),) = [await anext(stream.events)]
+        assert ([each.name for each in told.told.models], told.told.refused) == (["a"], "")
+    await stream.events.aclose()
+
+
 async def test_a_sign_of_life(plane, monkeypatch):
     """So that nobody takes it for dead."""
     monkeypatch.setattr(module, "QUIET", 0.02)
-    stream = await Served(list, plane, lambda: False).served(ServedAsked(), ADMIN)
+    stream = await Served(list, plane, lambda: False, lambda: KEYLESS).served(ServedAsked(), ADMIN)
     async with asyncio.timeout(20):
         assert [len(await anext(stream.events)) for _ in range(2)] == [1, 0]
     await stream.events.aclose()
@@ -128,7 +182,7 @@ async def test_a_sign_of_life(plane, monkeypatch):
 
 async def test_too_many_followers(plane):
     """The next one is refused."""
-    part = Served(list, plane, lambda: False)
+    part = Served(list, plane, lambda: False, lambda: KEYLESS)
     part._followers = MOST_FOLLOWERS
     with pytest.raises(UnavailableError):
         await part.served(ServedAsked(), ADMIN)
