@@ -23,6 +23,7 @@ from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, Nobo
 from router.config import load
 from router.config.keys.values import url as checked_url
 from router.distribution import called
+from router.telemetry import unreached
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
 from router.tls.certificate import files_of, pinned
@@ -278,7 +279,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it says nothing"
     if isinstance(error, OSError):
-        return "nothing listens there" if error.errno == errno.ECONNREFUSED else error.strerror or str(error)
+        return "nothing listens there" if error.errno == errno.ECONNREFUSED else unreached.reason(error)
     return str(error) or type(error).__name__
 
 

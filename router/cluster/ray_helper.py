@@ -129,6 +129,8 @@ class NodeRouter:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _said(self) -> str:
+        if (code := self.process.returncode or 0) < 0:
+            return f"killed by signal {-code}"  # what it said before that is no reason
         with contextlib.suppress(OSError):
             return (self.folder / "said").read_text(errors="replace")[-MOST_SAID:].strip()
         return ""
@@ -231,9 +233,10 @@ class Replica:
 
     def _live(self) -> None:
         """Place it, start it, wait for its end. Raises whatever ended it."""
-        asks = self._said["asks"]
+        said, asks = self._said, self._said["asks"]
+        several = asks["nodes"] > 1
         options = options_of(asks, self._suspects.avoided(asks["labels"], time.monotonic()))
-        if asks["nodes"] > 1:
+        if several:
             options["scheduling_strategy"] = self._on_first_node(asks)
         actor_class = self._ray.remote(NodeRouter)
         self._actor = actor_class.options(**options).remote()
@@ -242,10 +245,7 @@ class Replica:
             return
         where = self._ray.get(self._actor.place.remote())
         self._pipe.send("placed", name=self.name, **where)
-        said = self._said
-        started = self._actor.start.remote(
-            said["python"], said["config"], said["start_within"], several=asks["nodes"] > 1
-        )
+        started = self._actor.start.remote(said["python"], said["config"], said["start_within"], several=several)
         self._pipe.send("up", name=self.name, **where, **self._ray.get(started))
         ended = self._until_gone(where["node"])
         if not self._removed.is_set():

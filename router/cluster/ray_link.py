@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from launchers.wording import exit_in_words
 from router.telemetry.tasks import for_ever
 
 HELPER: Final = Path(__file__).with_name("ray_helper.py")
@@ -116,7 +117,9 @@ class Link:
             listening.cancel()
             if process.stdin is not None:
                 process.stdin.close()
-        return self._failed or self._last() or f"its helper ended with code {code}", connected
+        # What it printed before a signal ended it is no reason for that.
+        last = "" if code < 0 else self._last()
+        return self._failed or last or f"its helper {exit_in_words(code)}", connected
 
     def _last(self) -> str:
         """Give the last line of an error that it printed."""

@@ -226,7 +226,8 @@ class Replica:
             case State.GONE if not self.why:
                 return "Ray wasn't asked for it yet"
             case State.GONE:
-                return f"it ended: {self.why}; Ray is asked again in {max(0, self.due - now):.0f} s"
+                soon = f"in {self.due - now:.0f} s" if self.due - now > 0.5 else "at once"
+                return f"it ended: {self.why}; Ray is asked again {soon}"
 
 
 def node_config(

@@ -17,6 +17,7 @@ from launchers.files import read_ordinary
 from router.hub import redirects
 from router.hub.errors import BusyError, HubError, RefusedError
 from router.hub.listing import RemoteFile, Repository, listed
+from router.telemetry import unreached
 from router.telemetry.logs import printable
 
 USUAL: Final = "https://huggingface.co"
@@ -190,5 +191,5 @@ def reason(error: Exception) -> str:
         return "it says nothing"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
         return "the connection was cut"
-    said = error.strerror if isinstance(error, OSError) else ""
-    return said or str(error) or type(error).__name__
+    said = unreached.reason(error) if isinstance(error, OSError) else str(error)
+    return said or type(error).__name__

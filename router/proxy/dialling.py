@@ -18,6 +18,7 @@ import aiohttp
 from router.core.retry import Failure
 from router.proxy import resolve
 from router.proxy.upstream import Connection
+from router.telemetry import unreached
 from router.tls.faults import MAY_WANT, TlsError, why_not
 from router.tls.trust import SYSTEM, Trust, context_of
 
@@ -104,7 +105,8 @@ class Address:
         """Say what an error of a request there shows; a server may also close instead of telling what is wrong."""
         if why := why_not(error):
             return why
-        said = str(error) or type(error).__name__
+        said = unreached.reason(error) if isinstance(error, aiohttp.ClientConnectorError) else str(error)
+        said = said or type(error).__name__
         cut = isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) in _CUT
         return f"{said}; {MAY_WANT}" if cut and self.tls else said
 

@@ -1,6 +1,10 @@
 """The helper's decisions, which need no Ray."""
 
-from router.cluster.ray_helper import NODE_ID, Suspects, bundles, counted, options_of, reason
+import subprocess
+
+import pytest
+
+from router.cluster.ray_helper import NODE_ID, NodeRouter, Suspects, bundles, counted, options_of, reason
 from router.cluster.ray_placing import Asks
 
 
@@ -46,3 +50,17 @@ def test_a_reason_is_one_line_of_the_cause():
 
 def test_names_of_nodes_are_no_resources():
     assert counted({"CPU": 2, "node:10.0.0.1": 1, "node:__internal_head__": 1}) == {"CPU": 2}
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [("exit 2", "14:35:31 demo: starting"), ("kill -KILL $$", "killed by signal 9")],
+    ids=["by itself", "by a signal"],
+)
+def test_what_a_router_said_last_is_why_it_ended_unless_it_was_killed(tmp_path, ends, said):
+    """Its log goes on until the moment that it is killed."""
+    router = NodeRouter()
+    router.folder = tmp_path
+    (tmp_path / "said").write_text("14:35:31 demo: starting\n")
+    router.process = subprocess.Popen(["/bin/sh", "-c", ends])
+    assert router.wait()["said"] == said

@@ -11,12 +11,15 @@ from router.cluster.ray_link import Link
 from tests.running import eventually
 
 ECHO = """\
-import json, sys
+import json, os, sys
 print(json.dumps({"is": "connected", "ray": sys.argv[1], "nodes": []}), flush=True)
 for line in sys.stdin:
     said = json.loads(line)
     if said["do"] == "die":
         sys.exit("Fatal: the head is dead")
+    if said["do"] == "be killed":
+        print("a warning", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), 9)
     print(json.dumps({"is": "heard", **said}), flush=True)
 """
 
@@ -57,6 +60,14 @@ async def test_one_that_ends_is_told_of_with_its_last_words_and_started_again(he
     heard.link.send({"do": "die"})
     await eventually(lambda: len(heard.messages) == 2)
     assert heard.ends == ["Fatal: the head is dead"]
+
+
+async def test_what_a_killed_one_printed_is_not_why_it_ended(heard):
+    heard.link.start(sys.executable, "a")
+    await eventually(lambda: heard.messages)
+    heard.link.send({"do": "be killed"})
+    await eventually(lambda: heard.ends)
+    assert heard.ends[0] == "its helper was ended by SIGKILL"
 
 
 async def test_why_the_cluster_is_not_found_is_told(heard):

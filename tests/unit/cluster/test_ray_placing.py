@@ -149,7 +149,10 @@ def test_the_first_end_is_followed_by_the_next_try_at_once():
     replica = up()
     replica.hear(GONE, 1)
     assert (replica.state, replica.due, replica.url, replica.where) == (State.GONE, 1, "", "")
-    assert replica.told([], 1) == "it ended: it died; Ray is asked again in 0 s"
+    assert replica.told([], 1) == "it ended: it died; Ray is asked again at once"
+    replica.asked(Asks(), 2)
+    replica.hear(GONE, 3)
+    assert replica.told([], 3) == "it ended: it died; Ray is asked again in 1 s"
 
 
 def test_further_tries_come_later_each_time():
