@@ -1,7 +1,9 @@
 """Do what the command line says."""
 
+import os
+import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib import import_module
 
 from router.cli.exits import BAD_START, CommandError
@@ -15,6 +17,7 @@ from router.telemetry.terminal import say, secure_standard_streams
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     secure_standard_streams()
+    settle_home(os.environ)
     options = parse(sys.argv[1:] if arguments is None else arguments)
     # Only the module of the command itself: a router at work has no memory to spare for those of the others.
     command = import_module(f"router.cli.{options.command or 'run'}")
@@ -30,3 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{error}\n", sys.stderr)
         return error.code
     return code
+
+
+def settle_home(environ: MutableMapping[str, str]) -> None:
+    """Give an empty or missing HOME its value, for this process and its engines: the home that the system knows.
+
+    Taken as it is, an empty one means /, where root would write; without one, Python knows none for a user whom the
+    system doesn't know, as in containers.
+    """
+    if not environ.get("HOME"):
+        try:
+            environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir or "/"
+        except KeyError:
+            environ["HOME"] = "/"

@@ -1,6 +1,8 @@
 """Commands that start nothing."""
 
 import json
+import os
+import pwd
 import re
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from router.cli.main import main
+from router.cli.main import main, settle_home
 from router.config.reading.files import BEGINNING
 from router.config.schema import schema
 
@@ -133,3 +135,24 @@ def test_a_router_at_work_imports_nothing_of_the_other_commands():
         "router.cli", "router.cli.exits", "router.cli.mistakes", "router.cli.option_groups", "router.cli.slips",
         "router.cli.using_options", "router.cli.options", "router.cli.main", "router.cli.lock", "router.cli.run"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}])
+def test_an_empty_home_is_none(environ, monkeypatch):
+    """Nothing is written into /, and what is written in ~ is found again."""
+    settle_home(environ)
+    assert environ == {"HOME": pwd.getpwuid(os.getuid()).pw_dir}
+
+    def unknown(_):
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    nobodys: dict[str, str] = {}
+    settle_home(nobodys)
+    assert nobodys == {"HOME": "/"}
+
+
+def test_a_home_that_is_said_stays():
+    environ = {"HOME": "/somewhere"}
+    settle_home(environ)
+    assert environ == {"HOME": "/somewhere"}
