@@ -41,7 +41,7 @@ from router.fleet.launches import StartError
 from router.fleet.overrides import Key, Overrides
 from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
 from router.fleet.reload import Reloader
-from router.listener import Listener, room_for_clients
+from router.listener import Listener, is_scarce, room_for_clients
 from router.management.devices import Devices
 from router.management.endpoints import endpoints
 from router.management.figures import Figures
@@ -180,7 +180,7 @@ class App:
         log.info(f"listening at {self.url}")
         if self.listener.ollama_url:
             log.info(f"listening at {self.listener.ollama_url}, too, for Ollama's clients")
-        if self.listener.room < self._config.limits.max_connections:
+        if is_scarce(self.listener.room, self._config.limits):
             log.info(f"room for {self.listener.room} connections: this system's file limit allows no more (ulimit -n)")
         kept = [launch.spec.name for launch in plan.launches if launch.spec.keep]
         for leftover in await aside(reap, self._logs / "run", kept):

@@ -18,7 +18,7 @@ from aiohttp import web
 from router import distribution
 from router.cluster.discovery import Discovery
 from router.cluster.neighbours import Neighbour
-from router.config import AuthConfig, ServerConfig
+from router.config import AuthConfig, LimitsConfig, ServerConfig
 from router.core.access import is_wide
 from router.core.apis import BESIDE, OLLAMA
 from router.fleet.launches import StartError
@@ -34,6 +34,9 @@ from router.proxy.unusual import expect
 
 OTHER_FILES = 128
 """File descriptors that are no client's: of logs, of the keeper's socket, of probes, and of those who find no room."""
+
+MANY = 1000
+"""Connections for which there should be room, though nobody asked for so many: one client may keep dozens."""
 
 MOST_ADMIN_BODY = 1024 * 1024
 """Bytes of the body of a request that is for the router itself."""
@@ -52,6 +55,14 @@ _LOOPBACK = {"0.0.0.0": ("127.0.0.1",), "::": ("127.0.0.1", "::1")}
 def room_for_clients(files: int) -> int:
     """Tell how many clients' connections this many file descriptors allow, each with one to a backend."""
     return max(1, (files - OTHER_FILES) // 2)
+
+
+def is_scarce(room: int, limits: LimitsConfig) -> bool:
+    """Whether it is worth a word that there is room for so few connections: fewer than router.yaml says, or than many.
+
+    The default of `max_connections` is more than most systems allow, and than most routers ever have.
+    """
+    return room < (limits.max_connections if "max_connections" in limits.model_fields_set else MANY)
 
 
 class Shown(Protocol):

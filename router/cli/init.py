@@ -18,7 +18,8 @@ from router.telemetry.logs import printable
 
 NOTHING = """\
 No model was found on this disk, and no server that has some: nothing is written.
-Put a GGUF file into {folder}/models, or start Ollama, LM Studio or llama-server, and say `init` again."""
+Fetch a model: `{called} pull Qwen/Qwen3-4B-GGUF` does, and offers its entry for router.yaml.
+Or put a GGUF file into {folder}/models, or start Ollama, LM Studio or llama-server, and say `init` again."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     entries = [*(each.entry for each in answered), *usable]
     if all(each.reason for each in entries):
         notes = "\n".join(["", *table(found)]) if found else ""
-        raise CommandError(NOTHING.format(folder=path.resolve().parent) + notes, BAD_START)
+        raise CommandError(NOTHING.format(folder=path.resolve().parent, called=called()) + notes, BAD_START)
     why = detect(look(ENGINES), load_profiles()).why
     # Those that can't be used stand last.
     entries.sort(key=lambda each: bool(each.reason))

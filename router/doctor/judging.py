@@ -81,16 +81,22 @@ def of_profile(facts: Facts, profiles: Mapping[str, Profile], wanted: str) -> tu
 def of_engines(engines: Mapping[str, Engine], facts: Facts, profile: Profile | None) -> Iterator[Finding]:
     """Each engine with its version or the command that installs it, and its purpose; the profile's come first.
 
-    A missing engine is no problem by itself; it is one for a backend that needs it.
+    A missing engine is no problem by itself; it is one for a backend that needs it. One that the profile doesn't have
+    is no part of what is right here, though it may be installed: mlx is so on Linux, too.
     """
     preferred = [each.name for each in profile.engines if each.name in engines] if profile else []
     for name in (*preferred, *(name for name in engines if name not in preferred)):
         engine = engines[name]
-        if name in facts.engines:
-            yield Finding(Mark.OK, name, f"{facts.engines[name]}: {engine.suits}")
-        else:
+        if name not in facts.engines:
             text = f"not installed: {engine.suits}; to install it: {install_command(engine.install)}"
             yield Finding(Mark.FACT, name, text)
+        elif profile is None or name in preferred:
+            yield Finding(Mark.OK, name, f"{facts.engines[name]}: {engine.suits}")
+        else:
+            only = (
+                f"not in the {profile.name} profile: `engine: {name}` takes it, or a model that nothing else here reads"
+            )
+            yield Finding(Mark.FACT, name, f"{facts.engines[name]}: {engine.suits}; {only}")
     if profile and (taken := next((name for name in preferred if name in facts.engines), None)):
         why = f"the first of the {profile.name} profile's that is installed"
         yield Finding(Mark.FACT, "auto", f"takes {taken}, {why}; `engine: NAME` below a backend's launch takes another")

@@ -291,6 +291,7 @@ def test_nothing_to_write_of(folder, command):
     code, out, err = command("init")
     assert (code, out) == (2, "")
     assert err.startswith("No model was found on this disk, and no server that has some: nothing is written.\n")
+    assert "Fetch a model: `python -m router pull Qwen/Qwen3-4B-GGUF` does, and offers its entry" in err
     assert "broken.gguf: the header is cut off" in err
     assert [each.name for each in folder.iterdir()] == ["models"]
 

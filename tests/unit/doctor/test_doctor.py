@@ -165,6 +165,19 @@ def test_the_profiles_engines_come_first_and_the_one_that_auto_takes_is_named():
     assert all(each.what != "auto" for each in judging.of_engines(ENGINES, bare, load_profiles()["cpu"]))
 
 
+def test_an_engine_that_the_profile_lacks_is_no_part_of_what_is_right():
+    """It may be installed all the same: mlx is made for Apple silicon, and can be on Linux, too."""
+    facts = replace(FACTS, engines={"llama_cpp": "0.3.36", "mlx": "0.32.2"})
+    found = {each.what: each for each in judging.of_engines(ENGINES, facts, load_profiles()["cpu"])}
+    assert (found["llama_cpp"].mark, found["mlx"].mark) == (OK, FACT)
+    assert found["mlx"].text == (
+        f"0.32.2: {ENGINES['mlx'].suits}; "
+        "the cpu profile lacks it: `engine: mlx` takes it, or a model that nothing else here reads"
+    )
+    on_a_mac = {each.what: each for each in judging.of_engines(ENGINES, facts, load_profiles()["apple_silicon"])}
+    assert on_a_mac["mlx"].mark == OK
+
+
 def test_a_program_on_path_is_asked_for_its_version(tmp_path, monkeypatch):
     """A start only sees where it lies."""
     program = tmp_path / "llama-server"
