@@ -93,10 +93,9 @@ def of_engines(engines: Mapping[str, Engine], facts: Facts, profile: Profile | N
         elif profile is None or name in preferred:
             yield Finding(Mark.OK, name, f"{facts.engines[name]}: {engine.suits}")
         else:
-            only = (
-                f"not in the {profile.name} profile: `engine: {name}` takes it, or a model that nothing else here reads"
-            )
-            yield Finding(Mark.FACT, name, f"{facts.engines[name]}: {engine.suits}; {only}")
+            takes = f"`engine: {name}` takes it, or a model that nothing else here reads"
+            text = f"{facts.engines[name]}: {engine.suits}; the {profile.name} profile lacks it: {takes}"
+            yield Finding(Mark.FACT, name, text)
     if profile and (taken := next((name for name in preferred if name in facts.engines), None)):
         why = f"the first of the {profile.name} profile's that is installed"
         yield Finding(Mark.FACT, "auto", f"takes {taken}, {why}; `engine: NAME` below a backend's launch takes another")
