@@ -2,6 +2,7 @@ import asyncio
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,7 +70,7 @@ async def test_what_holds_the_loop_is_named(held_by):
     with capture_logs() as logged:
         # On a busy machine the thread that looks may come too late.
         while not any("test_what_holds_the_loop_is_named (" in each["where"] for each in logged):
-            held_by(0.5)
+            held_by(0.6)
             await asyncio.sleep(lag.BEAT)
     last = logged[-1]
     assert last["event"] == "the event loop was held up"
@@ -81,8 +82,9 @@ async def test_what_holds_the_loop_is_named(held_by):
 
 @pytest.fixture
 def watch(monkeypatch):
-    """Give the part that judges, without its thread."""
+    """Give the part that judges, without its thread; nothing waits for a CPU."""
     monkeypatch.setattr(threading.Thread, "start", lambda _: None)
+    monkeypatch.setattr(lag._RunQueue, "waited", lambda _: 0.0)
     return lag._Watch()
 
 
@@ -95,6 +97,38 @@ def test_a_process_that_got_no_cpu_is_no_fault(watch):
         watch.beat(0.5, 0.3, 0.25)
     assert logged[0]["where"].startswith("in C code")
     assert (logged[0]["seconds"], logged[0]["cpu"]) == (0.5, 0.3)
+
+
+def test_a_thread_that_waited_for_a_cpu_is_no_fault(watch, monkeypatch):
+    """On a busy machine others get CPUs, the thread that looks among them; but one that worked is one."""
+    waited = [0.0]
+    monkeypatch.setattr(lag._RunQueue, "waited", lambda _: waited[0])
+    with capture_logs() as logged:
+        for more, cpu in ((0.3, 0.001), (0.2, 0.001), (0.3, 0.3)):
+            waited[0] += more
+            watch._seen["here"] += 1
+            watch.beat(0.5, cpu, 0.04)
+    assert [each["cpu"] for each in logged] == [0.001, 0.3]
+
+
+def test_how_long_a_thread_has_waited_for_a_cpu():
+    """As Linux tells; 0 where nothing does, and once it is closed."""
+    queue = lag._RunQueue()
+    before = queue.waited()
+    time.sleep(0.01)
+    assert 0.0 <= before <= queue.waited()
+    queue.close()
+    queue.close()
+    assert queue.waited() == 0.0
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="this system doesn't tell it")
+def test_it_is_the_time_that_the_system_tells():
+    """In seconds."""
+    queue = lag._RunQueue()
+    told = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    assert told <= queue.waited() <= told + 60
+    queue.close()
 
 
 def test_what_is_not_late_enough_is_no_warning(watch):
