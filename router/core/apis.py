@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
 RESPONSES = "/v1/responses"
@@ -57,10 +58,10 @@ PARTIAL = BESIDE | {
 }
 """Paths that some engines have and others lack, and that nothing translates."""
 
-POSTED = PARTIAL | TRANSLATABLE | {"/v1/chat/completions", "/v1/completions"}
+POSTED = PARTIAL | TRANSLATABLE | {CHAT, "/v1/completions"}
 """Paths that are known to take a POST, of all that a model may answer."""
 
-GENERATES = OLLAMA_STREAMS | {"/v1/chat/completions", "/v1/completions", "/completion", "/infill", MESSAGES, RESPONSES}
+GENERATES = OLLAMA_STREAMS | {CHAT, "/v1/completions", "/completion", "/infill", MESSAGES, RESPONSES}
 """Paths whose answers are text that a model makes."""
 
 _NO_SUCH_PATH = frozenset({404, 405, 501})

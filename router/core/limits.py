@@ -291,7 +291,7 @@ class Charge:
     """What one request takes from the books of its key and its team.
 
     `prompt` and `completion` are the tokens that it is charged now. `size` is the bytes of its request, if all of them
-    are text, by which its prompt's tokens were estimated; else 0. `choices` is how many answers it asks for.
+    are text, by which its prompt's tokens were estimated; else 0.
     """
 
     def __init__(self, books: tuple[Book, ...], tokens: int, now: float) -> None:
@@ -299,7 +299,6 @@ class Charge:
         self.completion = 0
         self.cost = 0.0
         self.size = 0
-        self.choices = 1
         self._books: Final = books
         self._sums: Final[list[Sums]] = []
         self._in_flight = True

@@ -19,6 +19,7 @@ class Try:
 
     `why` is what was compared when its backend was chosen; None: there was nothing to compare. `status` is that of its
     answer, 0 if none came. `size` is the bytes of the request's body, and `streams` whether it asked for a stream.
+    `choices` is how many answers it asked for, where that was looked at.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Try:
         outcome: str,
         size: int = 0,
         streams: bool = False,  # noqa: FBT001, FBT002  (positional arguments are cheaper, compiled)
+        choices: int = 1,
     ) -> None:
         self.backend: Final = backend
         self.why: Final = why
@@ -44,6 +46,7 @@ class Try:
         self.outcome: Final = outcome
         self.size: Final = size
         self.streams: Final = streams
+        self.choices: Final = choices
 
 
 class Wait:

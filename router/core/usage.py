@@ -11,7 +11,7 @@
 
 from typing import Final
 
-from router.core.apis import GENERATES
+from router.core.apis import CHAT, GENERATES
 from router.core.ending import Ending
 from router.core.prompts import BYTES_A_TOKEN, MOST_SUMMED
 from router.core.record import ANSWERED, Record, tokens_in
@@ -26,14 +26,13 @@ LEAST_SUMMED: Final = 8
 MOST_MODELS: Final = 4096
 """Models of which something is known."""
 
-_CHAT: Final = "/v1/chat/completions"
 _READS: Final = GENERATES | {
     "/v1/embeddings", "/embedding", "/api/embed", "/api/embeddings", "/v1/rerank", "/v1/reranking", "/rerank",
     "/reranking", "/v1/score", "/score", "/v2/embed", "/v2/rerank", "/classify", "/pooling",
 }  # fmt: skip
 """Paths whose answers are of tokens that a model makes, or reads."""
 
-_CHOOSES: Final = frozenset({_CHAT, "/v1/completions", "/completion", "/infill"})
+_CHOOSES: Final = frozenset({CHAT, "/v1/completions", "/completion", "/infill"})
 """Paths whose answers may have several choices."""
 
 _FRAME: Final = 512
@@ -221,10 +220,10 @@ class Meter:
 
     def _estimate_all(self, known: Known, record: Record, choices: int, prompt: int, completion: int) -> Use:
         """Estimate what all choices have used, of which one has used this."""
-        asked = choices if record.charge is None else max(choices, record.charge.choices)
+        asked = max(choices, record.tries[-1].choices)
         size = record.tries[-1].size
         # What was learned from single prompts may be too little for a list of them; chats have one, and maybe images.
-        least = 0 if record.path == _CHAT else round(size / BYTES_A_TOKEN)
+        least = 0 if record.path == CHAT else round(size / BYTES_A_TOKEN)
         prompt = max(prompt, known.prompt.tokens(size), least)
         if record.events:
             all_of_them = known.events.tokens(_texts(record, is_whole=True))
@@ -236,7 +235,7 @@ class Meter:
 
 def _texts(record: Record, *, is_whole: bool) -> int:
     """Tell how many events of a stream have brought text: a chat's first one says only who speaks."""
-    others = (record.path == _CHAT) + (_ENDS if is_whole else 0)
+    others = (record.path == CHAT) + (_ENDS if is_whole else 0)
     return max(0, tokens_in(record.path, record.events) - others)
 
 
@@ -244,7 +243,7 @@ def _has_more(record: Record, choices: int, completion: int) -> bool:
     """Tell whether an answer has more choices than the one that was counted."""
     if record.path not in _CHOOSES:
         return False
-    if choices > 1 or (record.charge is not None and record.charge.choices > 1):
+    if choices > 1 or record.tries[-1].choices > 1:
         return True
     # Each event with text has a token at least; a few more may be of tool calls.
     return record.events > 0 and _texts(record, is_whole=True) > completion * 1.25 + LEAST_SUMMED

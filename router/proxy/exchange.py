@@ -380,6 +380,7 @@ class Exchange(UnderWay):
         """Give the head to go with the first piece of the body: from here on there is no other attempt."""
         if self._attempts.hedge is not None:
             self._attempts.end_hedge()
+        self.note_choices(head, length, self._attempts.body)
         self._attempts.forget_body()
         backend, now = self._attempts.tried[-1].backend, self._plane.loop.time()
         head = self.ours(head, peers=backend in self._plane.directory.through)

@@ -110,7 +110,7 @@ class ResponseHead(NamedTuple):
 
     `is_event_stream`: the body is server-sent events. `odd`: it is not a good answer, but an error, a redirection, an
     empty body or a web page. `lines` are its status line and end-to-end headers, serialised, without those that the
-    router writes.
+    router writes. `counts_one`: of several choices in one piece, its server counts one (see `router.core.usage`).
     """
 
     status: int
@@ -120,6 +120,7 @@ class ResponseHead(NamedTuple):
     is_event_stream: bool
     odd: bool
     lines: bytes
+    counts_one: bool = False
 
 
 class RequestHead(NamedTuple):
@@ -185,6 +186,7 @@ def _known_response(before: bytes, behind: bytes) -> Known[ResponseHead]:
         is_event_stream,
         not 200 <= status < 300 or status in {204, 205} or b"\ntext/html" in kinds,
         status_line(status) + _passed_on(headers, _WRITTEN_TO_CLIENTS) + (AT_ONCE if is_event_stream else b""),
+        not is_event_stream and (b"server", b"llama.cpp") in headers,
     )
     return Known(before, behind, head)
 

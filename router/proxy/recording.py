@@ -25,6 +25,7 @@ def try_of(attempt: "Attempt", exchange: "UnderWay", ended: float, outcome: str)
         outcome,
         attempt.sent.size,
         attempt.sent.streams,
+        exchange.request.choices,
     )
 
 

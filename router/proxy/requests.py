@@ -73,8 +73,8 @@ class Request:
     Without `http11` no chunk may be sent. `keep_alive`: the client's connection may go on after the answer. `priority`
     is its class in the queue, the lowest first. `stay` is what it says of how long its model stays loaded, if it does.
     `elective` and `counts` are as in its head. With `texts`, its body is an outline (`core.outline`). `charge` is what
-    its key is charged, once it has begun, if that has limits. `captured` takes what its client gets, if that is kept.
-    `trace` is its part of a trace, if it is traced.
+    its key is charged, once it has begun, if that has limits. `choices` is how many answers it asks for, if looked at.
+    `captured` takes what its client gets, if that is kept. `trace` is its part of a trace, if it is traced.
     """
 
     # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
@@ -109,6 +109,7 @@ class Request:
         self.counts: Final = elective and head.counts
         self.texts: Final = texts
         self.charge: Charge | None = None
+        self.choices = 1
         self.captured: Callable[[bytes], None] | None = None
         self.trace: Trace | None = None
 

@@ -171,6 +171,7 @@ class Scene:
         caller: Caller = ANYBODY,
         stay: Stay | None = None,
         texts: Texts | None = None,
+        body: bytes = BODY,
     ) -> tuple[Exchange, Client]:
         """Start an exchange; give it, and its client."""
         client = Client()
@@ -179,7 +180,7 @@ class Scene:
             head, "id-1", model, caller, 0, stream=stream, credentials=b"", http11=True, keep_alive=True, stay=stay,
             texts=texts,
         )  # fmt: skip
-        exchange = Exchange(self.plane, request, BODY, client)
+        exchange = Exchange(self.plane, request, body, client)
         exchange.start()
         return exchange, client
 

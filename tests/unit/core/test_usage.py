@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 
 from router.core.ending import Ending
-from router.core.limits import Charge
 from router.core.record import ANSWERED, Record
 from router.core.timeline import Try
 from router.core.usage import FREE, Line, Meter, Price, Rate, Sum, Use, cost
@@ -23,14 +22,14 @@ def record(
     seconds: float | None = 2.0,
     sent: int = 10,
     tail: bytes = b"",
-    choices: int | None = None,
+    choices: int = 1,
 ) -> Record:
-    tries = () if seconds is None else (Try("b", None, 0.5, 0.6, 0.7, 0.5 + seconds, status, outcome, asked, streams),)
-    charge = None
-    if choices is not None:
-        charge = Charge((), 1, 0.0)
-        charge.choices = choices
-    return Record("id", path, "m", "b", status, outcome, 1, None, 9.0, sent, events, tail, tries=tries, charge=charge)
+    tries = (
+        ()
+        if seconds is None
+        else (Try("b", None, 0.5, 0.6, 0.7, 0.5 + seconds, status, outcome, asked, streams, choices),)
+    )
+    return Record("id", path, "m", "b", status, outcome, 1, None, 9.0, sent, events, tail, tries=tries)
 
 
 def left(**more: Any) -> Record:

@@ -106,6 +106,18 @@ def test_parse_response_waits_for_the_whole():
 
 
 @pytest.mark.parametrize(
+    ("server", "kind", "counts_one"),
+    [
+        ("llama.cpp", "application/json", True), ("llama.cpp", "text/event-stream", False),
+        ("uvicorn", "application/json", False),
+    ],
+)  # fmt: skip
+def test_whose_answers_count_one_of_several_choices(server, kind, counts_one):
+    """llama.cpp's server says who it is. The tokens of a stream show by its events."""
+    assert head_of("HTTP/1.1 200 OK", f"Server: {server}", f"Content-Type: {kind}")[0].counts_one is counts_one
+
+
+@pytest.mark.parametrize(
     ("line", "value", "expected"),
     [
         ("HTTP/1.1 200 OK", "application/json", False),

@@ -4,8 +4,11 @@ import pytest
 
 from router.core.admission import Cap
 from router.core.decision import summary
+from router.core.ending import told_by
 from router.core.retry import Failure
 from router.core.timeline import NEVER
+from router.core.usage import Meter
+from router.proxy.heads import parse_response
 from tests.fakes.wired import EVENT, LAST, Scene, begin_hedge
 from tests.running import eventually
 
@@ -144,3 +147,39 @@ async def test_times_in_the_queue():
     assert waited.tries[0].why is None
     assert waited.tries[0].begun >= waited.waits[0].ended
     scene.plane.close()
+
+
+TWO = (
+    b'{"choices":[{"finish_reason":"stop","index":0,"message":{"role":"assistant","content":"%b"}},{"finish_reason":'
+    b'"stop","index":1,"message":{"role":"assistant","content":"%b"}}],"usage":{"completion_tokens":600,'
+    b'"prompt_tokens":21,"total_tokens":621},"timings":{"cache_n":0,"prompt_n":21,"predicted_n":600}}'
+)
+"""Two choices in one piece, as llama.cpp's server writes them: it counts the tokens of one."""
+
+
+@pytest.mark.parametrize(
+    ("server", "text", "body", "choices", "use"),
+    [
+        (b"llama.cpp", b"ha " * 700, b'{"model":"m","n":2}', 2, (1200, True)),
+        (b"llama.cpp", b"ha " * 700, b'{"model":"m"}', 1, (600, False)),
+        # The second choice begins in what is kept of the answer.
+        (b"llama.cpp", b"ha " * 200, b'{"model":"m","n":2}', 1, (1200, True)),
+        (b"other", b"ha " * 700, b'{"model":"m","n":2}', 1, (600, False)),
+    ],
+)
+async def test_how_many_choices_were_asked_for(scene, server, text, body, choices, use):
+    """It is looked up where an engine counts one of them, and the answer's end doesn't show the others."""
+    answered = TWO % (text, text)
+    scene.ask(stream=False, body=body)
+    found = parse_response(
+        b"HTTP/1.1 200 OK\r\nserver: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        % (server, len(answered))
+    )
+    wire = scene.wire(0)
+    assert found is not None
+    wire.receiver.on_head(found[0].head, found[1])
+    wire.body(answered)
+    wire.end()
+    (record,) = scene.records
+    used = Meter().use("m", record, told_by(record))
+    assert (record.tries[-1].choices, used.completion, used.estimated) == (choices, *use)
