@@ -144,6 +144,9 @@ def compiled() -> list[Extension]:
     extensions: list[Extension] = mypycify([*options, *HOT], group_name="router", opt_level=level, debug_level="0")
     for extension in extensions:
         extension.optional = not must  # without a compiler the sources run as they are
+        # Python's own flags have -Wall. For this warning, GCC reads the C file from its beginning again and again:
+        # it has 80 MB, and that is more than nine tenths of the time. The list is one for all extensions.
+        extension.extra_compile_args = [*extension.extra_compile_args, "-Wno-misleading-indentation"]
     return extensions
 
 
