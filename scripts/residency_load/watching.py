@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from contextlib import asynccontextmanager, suppress
@@ -14,9 +15,10 @@ import psutil
 
 from launchers.footprints.parts import RAM
 from launchers.footprints.resident import measure
+from router.telemetry.logs import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
     from scripts.residency_load.fleet import RouterProcess
@@ -26,6 +28,9 @@ EVERY: Final = 0.2
 
 BOOKS_EVERY: Final = 1.0
 """Seconds between two looks at what the router has reserved."""
+
+OWN_LOGS: Final = frozenset(f"{name}.log" for name in ("router", "access", *FILES))
+"""The router's own logs. Those of engines are named after their backends, here m0, m1 and so on."""
 
 _SHARED = Path("/dev/shm")  # noqa: S108  (it is what is looked at)
 
@@ -110,7 +115,7 @@ class Leavings:
     ports: int
     descriptors: int
     shared_memory: frozenset[str]
-    """Names in /dev/shm, where other programs may make some, too."""
+    """Names of this user's files in /dev/shm. Other users' programs make some, too."""
     files: int
     memory: int
     """Bytes of the router's process alone."""
@@ -128,6 +133,34 @@ class Leavings:
         return said
 
 
+def counts(path: Path) -> bool:
+    """Whether a file may be a leftover of a load.
+
+    The router opens a log at the first line for it: system.log after a minute, whatever was loaded by then. What the
+    kernel tells (/proc, /sys) is open only while it is read.
+    """
+    return path.name not in OWN_LOGS and not path.is_relative_to("/proc") and not path.is_relative_to("/sys")
+
+
+def opened(pid: int) -> list[Path]:
+    """What a process's descriptors stand for."""
+    found = []
+    with suppress(OSError):
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                found.append(each.readlink())
+    return found
+
+
+def own_files(folder: Path) -> Iterator[str]:
+    """Names of this user's files in a folder."""
+    with suppress(FileNotFoundError):
+        for each in folder.iterdir():
+            with suppress(FileNotFoundError):
+                if each.stat().st_uid == os.getuid():
+                    yield each.name
+
+
 def leavings(router: RouterProcess) -> Leavings:
     """Look at what there is now."""
     own = psutil.Process(router.pid)
@@ -136,13 +169,15 @@ def leavings(router: RouterProcess) -> Leavings:
     for each in members:
         with suppress(psutil.Error):
             ports += sum(link.status == psutil.CONN_LISTEN for link in each.net_connections(kind="tcp"))
-            descriptors += each.num_fds()
+            descriptors += sum(counts(path) for path in opened(each.pid))
     folders = [router.folder / "tmp", router.folder / "logs", router.folder / "state"]
     return Leavings(
         processes=len(members),
         ports=ports,
         descriptors=descriptors,
-        shared_memory=frozenset(each.name for each in _SHARED.iterdir()) if _SHARED.exists() else frozenset(),
-        files=sum(path.is_file() for folder in folders if folder.exists() for path in folder.rglob("*")),
+        shared_memory=frozenset(own_files(_SHARED)),
+        files=sum(
+            path.is_file() and counts(path) for folder in folders if folder.exists() for path in folder.rglob("*")
+        ),
         memory=own.memory_info().rss,
     )
