@@ -53,6 +53,10 @@ class Managed:
             for name, state in self.states.items()
         ]
 
+    def silent(self):
+        """Have no peers."""
+        return []
+
     @property
     def catalog(self):
         """Know no name beside those of backends."""
