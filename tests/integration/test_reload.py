@@ -125,7 +125,10 @@ async def test_what_is_known_of_a_backend_stays(edited, session):
         await stream(session, router)
         await router.becomes(remote(one, two, balance=turns, limits="{retries: 1}"))
         assert router.app.plane.backends["b0"] is backend
-        assert {await stream(session, router) for _ in range(2)} == {"b0", "b1"}
+        while (other := await stream(session, router)) != "b1":  # of a machine that stood still, it may be out
+            assert other == "b0"
+            await asyncio.sleep(0.05)
+        assert await stream(session, router) == "b0"
         # Each look at it has a connection of its own; one that is under way may not have asked yet.
         await eventually(lambda: one.stats.connections_opened - one.stats.gets == 1)
 
