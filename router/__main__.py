@@ -1,8 +1,6 @@
 """`python -m router`, and the command `router`: see router.cli.main."""
 
-import signal
 import sys
-from types import FrameType
 
 BAD_START = 2
 INTERRUPTED = 130
@@ -23,29 +21,20 @@ def main() -> int:
 
     # Before anything else: the rest must not run as process 1.
     init.stand_aside()
-    pressed: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        # In some places Python drops what is raised, and says so: in callbacks of weak references, for one.
-        if pressed:
-            signal.default_int_handler(number, frame)
-        pressed.append(number)
-
-    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_usual:
-        signal.signal(signal.SIGINT, interrupt)
     try:
-        # structlog loads rich wherever that is installed, to draw tracebacks. The router draws none: 6 MiB for nothing.
-        sys.modules["rich"] = None  # type: ignore[assignment]
-        import structlog  # noqa: F401, PLC0415
+        from router.interrupts import held  # noqa: PLC0415
 
-        del sys.modules["rich"]
-        # Here, so that Ctrl-C during the imports ends like any other: it counts after them, the second one at once.
-        from router.cli.main import main as command_line  # noqa: PLC0415
+        with held():
+            # structlog loads rich wherever that is installed, to draw tracebacks. The router draws none: 6 MiB for
+            # nothing.
+            sys.modules["rich"] = None  # type: ignore[assignment]
+            import structlog  # noqa: F401, PLC0415
 
-        if is_usual:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        return INTERRUPTED if pressed else command_line()
+            del sys.modules["rich"]
+            # Here, so that Ctrl-C during the imports ends like any other.
+            from router.cli.main import main as command_line  # noqa: PLC0415
+
+        return command_line()
     except KeyboardInterrupt:
         # There was no event loop yet to handle it.
         return INTERRUPTED

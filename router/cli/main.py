@@ -11,6 +11,7 @@ from router.cli.mistakes import told
 from router.cli.options import parse
 from router.config import ConfigError
 from router.fleet.launches import StartError
+from router.interrupts import held
 from router.telemetry.terminal import say, secure_standard_streams
 
 
@@ -20,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settle_home(os.environ)
     options = parse(sys.argv[1:] if arguments is None else arguments)
     # Only the module of the command itself: a router at work has no memory to spare for those of the others.
-    command = import_module(f"router.cli.{options.command or 'run'}")
+    with held():
+        command = import_module(f"router.cli.{options.command or 'run'}")
     try:
         code: int = command.run(options)
     except ConfigError as error:
