@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from scripts.bench.load import LoadCount, chat_request, load
 from scripts.bench.open_loop import Schedule
 from scripts.bench.proxies import MODEL, Proxy
 from scripts.bench.results import Cost, Crowd, Crowds, Latency, ProxyRun, Soak
-from scripts.instruments.processes import cpu, empty_folder, free_port, resident, running
+from scripts.instruments.processes import cores, cpu, empty_folder, free_port, pinned, resident, running
 from scripts.instruments.statistics import percentile
 
 RATE = 1000
@@ -79,6 +80,19 @@ def engine(core: int, folder: Path) -> Iterator[int]:
     command = [sys.executable, "-m", "scripts.bench.engine", "--port", str(port)]
     with running(command, core, lambda: answers(port), folder / "engine.log"):
         yield port
+
+
+@contextlib.contextmanager
+def beside_engine() -> Iterator[tuple[int, int, Path]]:
+    """Run an engine for a bench of our own router: give its port, the core for the router, and an empty folder.
+
+    The first core is the router's; engine and load have the others, where there are any.
+    """
+    available = cores()
+    with tempfile.TemporaryDirectory() as name, pinned(available[1:] or available):
+        folder = Path(name)
+        with engine(available[-1], folder) as port:
+            yield port, available[0], folder
 
 
 @contextlib.contextmanager

@@ -18,16 +18,15 @@ for themselves where there are two. Figures of one run may be compared, those of
 import argparse
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 import psutil
 
-from scripts.bench.cases import EVENT, REQUEST, Case, answers, cost, engine
+from scripts.bench.cases import EVENT, REQUEST, Case, answers, beside_engine, cost
 from scripts.bench.proxies import MODEL
-from scripts.instruments.processes import cores, empty_folder, free_port, pinned, running
+from scripts.instruments.processes import empty_folder, free_port, running
 
 KEY = "a-key-that-is-right"
 WIDE = 10**9
@@ -85,17 +84,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual counts, for a trial (default: 1)")
     asked = parser.parse_args()
-    available = cores()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pinned(available[1:] or available),
-        engine(available[-1], Path(folder)) as port,
-        contextlib.ExitStack() as stack,
-    ):
+    with beside_engine() as (port, core, folder), contextlib.ExitStack() as stack:
         # An even number of neighbours' places: none is always behind the same one.
         routers = {
-            name: stack.enter_context(router(name, port, available[0], Path(folder)))
-            for name in (AGAIN, AS_IT_IS, UNTOLD, LIMITED)
+            name: stack.enter_context(router(name, port, core, folder)) for name in (AGAIN, AS_IT_IS, UNTOLD, LIMITED)
         }
         for case in (REQUEST, EVENT):
             print(measure(routers, case.scaled(asked.share), asked.rounds))

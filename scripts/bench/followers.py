@@ -19,7 +19,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +29,11 @@ import aiohttp
 import psutil
 import uvloop
 
-from scripts.bench.cases import answers, engine
+from scripts.bench.cases import answers, beside_engine
 from scripts.bench.open_loop import Schedule
 from scripts.bench.pairs import beside
 from scripts.bench.proxies import MODEL
-from scripts.instruments.processes import ROOT, cores, cpu_of, free_port, pinned, running
+from scripts.instruments.processes import ROOT, cpu_of, free_port, running
 from scripts.instruments.statistics import percentile
 
 BODY = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello there."}]}).encode()
@@ -180,12 +179,9 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=20, help="of them, never read; default: 20")
     parser.add_argument("--backends", type=int, default=50, help="default: 50")
     asked = parser.parse_args()
-    available = cores()
-    with tempfile.TemporaryDirectory() as name, pinned(available[1:] or available):
-        folder = Path(name)
-        with engine(available[-1], folder) as port, router(port, available[0], folder, asked.backends) as (process, at):
-            print(follow(process, at, asked))
-            print(top(process, at, asked))
+    with beside_engine() as (port, core, folder), router(port, core, folder, asked.backends) as (process, at):
+        print(follow(process, at, asked))
+        print(top(process, at, asked))
 
 
 if __name__ == "__main__":

@@ -18,16 +18,15 @@ import argparse
 import contextlib
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.bench.cases import answers, engine
+from scripts.bench.cases import answers, beside_engine
 from scripts.bench.pairs import beside
 from scripts.bench.proxies import MODEL
 from scripts.bench.strangers import p99
-from scripts.instruments.processes import cores, empty_folder, free_port, pinned, running
+from scripts.instruments.processes import empty_folder, free_port, running
 
 FULL = 'mount -t tmpfs -o size=64k none "$0" && head -c 65536 /dev/zero >"$0"/full; exec "$@"'
 UNREAD = '{ head -c 65536 /dev/zero; exec "$@"; } 2>&1 | sleep 100000'
@@ -95,15 +94,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8, help="of each measurement; default: 8")
     parser.add_argument("--rate", type=float, default=500, help="requests a second; default: 500")
     asked = parser.parse_args()
-    available = cores()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pinned(available[1:] or available),
-        engine(available[-1], Path(folder)) as port,
-        contextlib.ExitStack() as stack,
-    ):
+    with beside_engine() as (port, core, folder), contextlib.ExitStack() as stack:
         routers = {
-            name: stack.enter_context(router(name, port, available[0], Path(folder)))
+            name: stack.enter_context(router(name, port, core, folder))
             for name in (PLAIN, FULL_DISK, UNREAD_PIPE, REMOVED)
         }
         plain = routers.pop(PLAIN)[0]

@@ -16,20 +16,18 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from statistics import median
 
 import psutil
 import uvloop
 from playwright.async_api import Page, async_playwright
 
-from scripts.bench.cases import engine
+from scripts.bench.cases import beside_engine
 from scripts.bench.followers import BODY, happen, router
 from scripts.bench.open_loop import Schedule
-from scripts.instruments.processes import ROOT, cores, cpu_of, pinned
+from scripts.instruments.processes import ROOT, cpu_of
 
 PAGES = ("overview", "models", "activity", "logs")
 WATCH = """() => {
@@ -123,14 +121,11 @@ def main() -> None:
     if asked.load:
         uvloop.run(burden(asked.load, asked.rate, asked.events))
         return
-    available = cores()
-    with tempfile.TemporaryDirectory() as name, pinned(available[1:] or available):
-        folder = Path(name)
-        with engine(available[-1], folder) as port, router(port, available[0], folder, 50) as (process, at):
-            command = [sys.executable, "-m", "scripts.bench.page", "--load", str(at), "--rate", str(asked.rate)]
-            with subprocess.Popen([*command, "--events", str(asked.events)], cwd=ROOT) as load:
-                print(asyncio.run(measure(process, at, asked)))
-                load.terminate()
+    with beside_engine() as (port, core, folder), router(port, core, folder, 50) as (process, at):
+        command = [sys.executable, "-m", "scripts.bench.page", "--load", str(at), "--rate", str(asked.rate)]
+        with subprocess.Popen([*command, "--events", str(asked.events)], cwd=ROOT) as load:
+            print(asyncio.run(measure(process, at, asked)))
+            load.terminate()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +26,13 @@ from pathlib import Path
 import psutil
 import uvloop
 
-from scripts.bench.cases import answers, engine
+from scripts.bench.cases import answers, beside_engine
 from scripts.bench.followers import BODY
 from scripts.bench.load import chat_request
 from scripts.bench.open_loop import Schedule
 from scripts.bench.pairs import beside
 from scripts.bench.proxies import MODEL
-from scripts.instruments.processes import ROOT, cores, free_port, pinned, running
+from scripts.instruments.processes import ROOT, free_port, running
 from scripts.instruments.statistics import percentile
 
 KEY = "a-key-that-is-right"
@@ -149,12 +148,9 @@ def main() -> None:
         os.nice(19)
         uvloop.run(intrude(asked.port, asked.whole, asked.strangers, anew=asked.anew))
         return
-    available = cores()
-    with tempfile.TemporaryDirectory() as name, pinned(available[1:] or available):
-        folder = Path(name)
-        with engine(available[-1], folder) as port, router(port, available[0], folder) as (process, at):
-            print(others(at, asked))
-            print(whole(process, at, folder / "logs", asked.whole, anew=asked.anew))
+    with beside_engine() as (port, core, folder), router(port, core, folder) as (process, at):
+        print(others(at, asked))
+        print(whole(process, at, folder / "logs", asked.whole, anew=asked.anew))
 
 
 if __name__ == "__main__":
